@@ -1,0 +1,6 @@
+"""python -m meterport"""
+
+from meterport.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Wake-up on one machine: a Unix datagram socket in the data folder.
+
+The workers of one `serve` share its socket, so that a datagram wakes exactly one idle worker.
+Nothing depends on it: a datagram that is lost or finds no room is made up for by polling.
+"""
+
+import os
+import select
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from meterport.domain.jobs import JobId
+
+NAME = "wake.sock"
+
+
+class LocalDispatch:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def wake(self, job_id: JobId) -> None:
+        with (
+            suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender,
+            _short_path(self._folder) as path,
+        ):
+            sender.sendto(job_id.encode(), path)
+
+
+@contextmanager
+def listening(folder: Path) -> Iterator[socket.socket]:
+    """Bind the folder's socket; whoever bound it before is no longer woken."""
+    receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    with receiver, _short_path(folder) as path:
+        (folder / NAME).unlink(missing_ok=True)
+        receiver.bind(path)
+        try:
+            yield receiver
+        finally:
+            (folder / NAME).unlink(missing_ok=True)
+
+
+def wait(receiver: socket.socket | None, *, others: list[int], timeout_s: float) -> None:
+    """Return when woken, when one of the `others` can be read, or after the time-out."""
+    watched: list[socket.socket | int] = [*others]
+    if receiver is not None:
+        watched.append(receiver)
+    ready, _, _ = select.select(watched, [], [], timeout_s)
+    if receiver in ready and receiver is not None:
+        # Another idle worker may have taken the datagram.
+        with suppress(BlockingIOError):
+            receiver.recv(64)
+
+
+@contextmanager
+def _short_path(folder: Path) -> Iterator[str]:
+    """A socket's path holds about 100 bytes; a deep folder is reached through its descriptor."""
+    plain = str(folder / NAME)
+    if len(os.fsencode(plain)) < 100 or not Path("/proc/self/fd").is_dir():
+        yield plain
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{NAME}"
+    finally:
+        os.close(descriptor)

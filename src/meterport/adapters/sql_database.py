@@ -1,0 +1,121 @@
+"""The database: SQLite by default, PostgreSQL by URL; the same Core statements for both.
+
+Time:       columns hold naive UTC; `UtcDateTime` makes them aware. Leases use the database's
+            own clock (`db_now`), with milliseconds.
+Durability: SQLite runs with synchronous=FULL. WAL only where SQLite is free of the WAL-reset
+            corruption bug; otherwise a journal that is truncated, not unlinked, because FULL
+            syncs the truncation but not the folder of an unlinked journal.
+Errors:     a database that does not answer raises ServiceUnavailable.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, DateTime, Dialect, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
+
+from meterport.domain.errors import ServiceUnavailable
+
+BUSY_TIMEOUT_MS = 30_000
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class db_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function that it is
+    """The database's clock, `offset` from now."""
+
+    type = UtcDateTime()
+    inherit_cache = False
+
+    def __init__(self, offset: timedelta = timedelta(0)) -> None:
+        super().__init__()
+        self.offset_s = offset.total_seconds()
+
+
+@compiles(db_now, "sqlite")
+def _sqlite_now(element: db_now, compiler: SQLCompiler, **kw: Any) -> str:
+    # CURRENT_TIMESTAMP has whole seconds only, and 'subsec' is too new.
+    return f"strftime('%Y-%m-%d %H:%M:%f', 'now', '{element.offset_s:+.3f} seconds')"
+
+
+@compiles(db_now, "postgresql")
+def _postgresql_now(element: db_now, compiler: SQLCompiler, **kw: Any) -> str:
+    # clock_timestamp moves on inside a transaction; a lease taken after a lock wait is not old.
+    return f"(timezone('utc', clock_timestamp()) + interval '{element.offset_s:.3f} seconds')"
+
+
+class Database:
+    """Hands out transactions. Dispose of it before forking."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = connect(url)
+        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction; on SQLite it holds the write lock from its first statement on."""
+        with _translated(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """For single statements: no transaction, and so no lock, outlives them."""
+        with _translated(), self._single.connect() as connection:
+            yield connection
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise ServiceUnavailable("the database does not answer; try again soon") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise ServiceUnavailable("the database closed the connection; try again") from error
+        raise
+
+
+def connect(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True, connect_args={"options": "-c timezone=UTC"})
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    journal = "WAL" if wal_is_safe(sqlite3.sqlite_version_info) else "TRUNCATE"
+    connection.execute(f"PRAGMA journal_mode={journal}")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def wal_is_safe(version: tuple[int, ...]) -> bool:
+    """Free of the WAL-reset bug: https://sqlite.org/wal.html#walresetbug (3.7.0 to 3.51.2)."""
+    return (
+        version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    )
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A transaction that reads first and writes later could not upgrade its lock beside another.
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

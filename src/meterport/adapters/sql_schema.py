@@ -1,0 +1,35 @@
+"""Brings a database to the newest schema; at once when it is there already."""
+
+from importlib.resources import files
+
+from sqlalchemy import Connection, inspect, text
+
+from meterport.adapters.sql_database import Database
+
+NEWEST = "0001"
+
+
+def upgrade(database: Database) -> None:
+    """Run what is missing, in one transaction on either database."""
+    if revision(database) == NEWEST:
+        return
+    with database.write() as connection:
+        _run_migrations(connection)
+
+
+def revision(database: Database) -> str | None:
+    with database.read() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _run_migrations(connection: Connection) -> None:
+    # Imported late: it costs a tenth of a second that only a first start needs.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(files("meterport.migrations")))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,80 @@
+"""The tables, as the newest migration leaves them. The columns of `jobs` down to
+`file_size_bytes` are the contract's; the others may grow in number."""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import UUID
+
+from meterport.adapters.sql_database import UtcDateTime
+
+metadata = MetaData()
+
+# Text on SQLite: a declared UUID column has numeric affinity there and eats some ids.
+JOB_ID = String(36).with_variant(UUID(as_uuid=False), "postgresql")
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", JOB_ID, primary_key=True),
+    Column("smart_meter_id", String, nullable=False),
+    Column("start_datetime", UtcDateTime, nullable=False),
+    Column("end_datetime", UtcDateTime, nullable=False),
+    Column("status", String, nullable=False),
+    Column("created_at", UtcDateTime),
+    Column("updated_at", UtcDateTime),
+    Column("file_path", String),
+    Column("error_message", Text),
+    Column("record_count", Integer),
+    Column("file_size_bytes", BigInteger),
+    Column("format", String, nullable=False),
+    Column("owner", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("worker_id", String),
+    Column("lease_until", UtcDateTime),
+    Column("started_at", UtcDateTime),
+    Column("rows_written", BigInteger, nullable=False),
+    Column("rows_expected", BigInteger),
+    Column("source_version", BigInteger),
+    Column("sha256", String),
+    Column("error_code", String),
+    Column("error_details", Text),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("request_sha256", String, nullable=False),
+    Column("job_id", JOB_ID, ForeignKey("jobs.id"), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+meters = Table(
+    "meters",
+    metadata,
+    Column("smart_meter_id", String, primary_key=True),
+    Column("first_timestamp", UtcDateTime, nullable=False),
+    Column("last_timestamp", UtcDateTime, nullable=False),
+    Column("interval_s", Integer, nullable=False),
+    Column("row_count", BigInteger, nullable=False),
+)
+
+readings_state = Table(
+    "readings_state",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("version", BigInteger),
+    Column("writer_id", String),
+    Column("lease_until", UtcDateTime),
+)
+"""One row, id 1: the version that `meters` describes, and who may write readings."""

@@ -1,0 +1,72 @@
+"""Settings in, services out: the only module that names adapters."""
+
+from dataclasses import dataclass
+
+from meterport.adapters.local_dispatch import LocalDispatch
+from meterport.adapters.local_files import LocalFiles
+from meterport.adapters.sql_database import Database
+from meterport.adapters.sql_jobs import SqlJobs
+from meterport.adapters.sql_meters import SqlMeters
+from meterport.adapters.sql_schema import upgrade
+from meterport.domain.errors import StartRefused
+from meterport.durable import make_folder
+from meterport.ports import (
+    Dispatcher,
+    JobStore,
+    MeterCatalog,
+    ObjectStore,
+    ReadingSource,
+    ReadingStore,
+)
+from meterport.services.refresh_meters import refresh_meters
+from meterport.settings import Settings
+from meterport.sources.delta import DeltaSource
+from meterport.sources.delta_store import DeltaReadings
+
+
+@dataclass(frozen=True)
+class Services:
+    jobs: JobStore
+    dispatcher: Dispatcher
+    source: ReadingSource
+    readings: ReadingStore
+    catalog: MeterCatalog
+    objects: ObjectStore
+
+
+def connect(settings: Settings) -> Services:
+    """The services on what is there already; touches nothing yet."""
+    database = Database(settings.jobs_url)
+    return Services(
+        jobs=SqlJobs(database),
+        dispatcher=LocalDispatch(settings.data),
+        source=DeltaSource(settings.readings),
+        readings=DeltaReadings(settings.readings),
+        catalog=SqlMeters(database),
+        objects=LocalFiles(settings.files),
+    )
+
+
+def prepare(settings: Settings) -> Services:
+    """The services on an up-to-date home: folders, schema, readings table, catalogue.
+
+    Raises StartRefused if the home cannot be used.
+    """
+    try:
+        make_folder(settings.data.absolute())
+        make_folder(settings.files)
+        DeltaReadings(settings.readings).create()
+    except OSError as error:
+        raise StartRefused(
+            f"cannot use the data folder {settings.data}: {error.strerror}; "
+            "choose another with --data or METERPORT_DATA"
+        ) from error
+    upgrade_schema(settings)
+    services = connect(settings)
+    refresh_meters(source=services.source, catalog=services.catalog)
+    return services
+
+
+def upgrade_schema(settings: Settings) -> None:
+    make_folder(settings.data.absolute())
+    upgrade(Database(settings.jobs_url))

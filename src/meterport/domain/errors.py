@@ -1,0 +1,196 @@
+"""The error tree.
+
+Every error that a user may see carries a `code` that never changes meaning, a sentence
+that names the value and the remedy, and `retryable`: whether trying again can help.
+
+MeterportError
+├── InvalidRequest              the request breaks a rule; nothing was stored
+│   ├── MissingField · InvalidSmartMeterId · StartNotInPast · InvalidDateRange
+│   ├── DateRangeTooSmall · DateRangeTooLarge · UnsupportedFormat · UnsupportedCompression
+│   └── IdempotencyKeyInvalid · IdempotencyKeyReused
+├── ExportError                 the job fails
+│   ├── SmartMeterNotFound · SourceDataInvalid · ExportCrashed · InternalError
+│   └── SourceUnavailable · FileGenerationFailed · StorageFull       (retryable)
+├── DownloadError               the file cannot be had (now)
+│   └── ExportNotReady · ExportFailed · ExportDamaged · RangeNotSatisfiable
+├── ServiceUnavailable          the database does not answer         (retryable)
+├── ImportRefused               the file was not imported; the store is as it was
+│   └── ImportBusy                                                   (retryable)
+└── StartRefused                the service cannot start as configured
+"""
+
+import string
+from typing import ClassVar
+
+_PRINTABLE = frozenset(string.ascii_letters + string.digits + string.punctuation + " ")
+
+
+class MeterportError(Exception):
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class InvalidRequest(MeterportError):
+    code = "INVALID_REQUEST"
+
+
+class MissingField(InvalidRequest):
+    code = "MISSING_FIELD"
+
+
+class InvalidSmartMeterId(InvalidRequest):
+    code = "INVALID_SMART_METER_ID"
+
+
+class StartNotInPast(InvalidRequest):
+    code = "START_NOT_IN_PAST"
+
+
+class InvalidDateRange(InvalidRequest):
+    code = "INVALID_DATE_RANGE"
+
+
+class DateRangeTooSmall(InvalidRequest):
+    code = "DATE_RANGE_TOO_SMALL"
+
+
+class DateRangeTooLarge(InvalidRequest):
+    code = "DATE_RANGE_TOO_LARGE"
+
+
+class UnsupportedFormat(InvalidRequest):
+    code = "UNSUPPORTED_FORMAT"
+
+
+class UnsupportedCompression(InvalidRequest):
+    code = "UNSUPPORTED_COMPRESSION"
+
+
+class IdempotencyKeyInvalid(InvalidRequest):
+    code = "IDEMPOTENCY_KEY_INVALID"
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    code = "IDEMPOTENCY_KEY_REUSED"
+
+
+class ExportError(MeterportError):
+    """Ends a job as `failed`, or, if `retryable`, may end only this attempt."""
+
+
+class SmartMeterNotFound(ExportError):
+    code = "SMART_METER_NOT_FOUND"
+
+    def __init__(self, smart_meter_id: str) -> None:
+        super().__init__(
+            f"Smart meter with ID '{smart_meter_id}' not found",
+            "The specified smart meter does not exist in the system",
+        )
+
+
+class SourceUnavailable(ExportError):
+    """The readings could not be read; trying again later may help."""
+
+    code = "SOURCE_UNAVAILABLE"
+    retryable = True
+
+
+class SourceDataInvalid(ExportError):
+    """The readings break READING_SCHEMA; somebody has to mend the store first."""
+
+    code = "SOURCE_DATA_INVALID"
+
+
+class FileGenerationFailed(ExportError):
+    code = "FILE_GENERATION_FAILED"
+    retryable = True
+
+
+class StorageFull(ExportError):
+    code = "STORAGE_FULL"
+    retryable = True
+
+
+class ExportCrashed(ExportError):
+    """Every attempt took its worker down."""
+
+    code = "EXPORT_CRASHED"
+
+    def __init__(self, crashes: int) -> None:
+        super().__init__(
+            f"The export was given up after {crashes} attempts that ended with their worker",
+            "The worker's log names the cause; then ask for the export again",
+        )
+
+
+class InternalError(ExportError):
+    """A defect of ours; the log has the traceback under the job's id."""
+
+    code = "INTERNAL_ERROR"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The export failed for a reason that is not the request's",
+            "The service's log has the cause under the job's id; please report it",
+        )
+
+
+class DownloadError(MeterportError):
+    pass
+
+
+class ExportNotReady(DownloadError):
+    code = "EXPORT_NOT_READY"
+    retryable = True
+
+
+class ExportFailed(DownloadError):
+    code = "EXPORT_FAILED"
+
+
+class ExportDamaged(DownloadError):
+    """The file is missing or its bytes are not those that were written."""
+
+    code = "EXPORT_DAMAGED"
+
+
+class RangeNotSatisfiable(DownloadError):
+    code = "RANGE_NOT_SATISFIABLE"
+
+
+class ServiceUnavailable(MeterportError):
+    code = "SERVICE_UNAVAILABLE"
+    retryable = True
+
+
+class ImportRefused(MeterportError):
+    code = "IMPORT_REFUSED"
+
+
+class ImportBusy(ImportRefused):
+    code = "IMPORT_BUSY"
+    retryable = True
+
+
+class StartRefused(MeterportError):
+    code = "START_REFUSED"
+
+
+def shown(value: object) -> str:
+    """The value as a message may quote it: short and printable, else only its type and length."""
+    if isinstance(value, str):
+        if len(value) <= 64 and _PRINTABLE.issuperset(value):
+            return f"'{value}'"
+        return f"a string of {len(value)} characters"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, list | dict):
+        return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)} items"
+    return "a value of another type"

@@ -1,0 +1,40 @@
+"""Writes that survive a power cut: the bytes, the name and the folder, each synced in order."""
+
+import os
+from pathlib import Path
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Create the folder and its parents so that their names are durable too."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def publish(part: Path, final: Path) -> None:
+    """Give a synced part its final name. Both lie on one file system, so this is a rename."""
+    make_folder(final.parent)
+    part.replace(final)
+    sync_folder(final.parent)
+
+
+def write_file(part: Path, data: bytes) -> None:
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_file(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,1 @@
+"""The schema's history, carried by the wheel; run by `meterport db upgrade` and by `serve`."""

@@ -1,0 +1,77 @@
+"""Import files as one atomic, durable version of the readings."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+
+from meterport.domain.errors import ImportRefused
+from meterport.domain.readings import Merged
+from meterport.importers import importer_for
+from meterport.importers.base import FileReport, ImportOptions
+from meterport.ports import MeterCatalog, ReadingSource, ReadingStore
+from meterport.services.refresh_meters import refresh_meters
+
+PATIENCE = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    files: Sequence[FileReport]
+    merged: Merged
+
+
+def import_files(
+    paths: Sequence[Path],
+    options: ImportOptions,
+    *,
+    source: ReadingSource,
+    store: ReadingStore,
+    catalog: MeterCatalog,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> ImportReport:
+    """All the files or none. Raises ImportRefused and leaves the store as it was."""
+    files = [FileReport(path) for path in paths]
+    batches = _with_progress(_batches(files, options), progress)
+    merged = import_batches(batches, source=source, store=store, catalog=catalog)
+    return ImportReport(files, merged)
+
+
+def import_batches(
+    batches: Iterable[pl.DataFrame],
+    *,
+    source: ReadingSource,
+    store: ReadingStore,
+    catalog: MeterCatalog,
+) -> Merged:
+    with catalog.writing(patience=PATIENCE) as lease:
+        refresh_meters(source=source, catalog=catalog)
+        merged = store.merge(batches, known_intervals=catalog.intervals, fence=lease.check)
+        catalog.add(merged.added, version=merged.version)
+    return merged
+
+
+def _batches(files: Iterable[FileReport], options: ImportOptions) -> Iterator[pl.DataFrame]:
+    for file in files:
+        yield from _opened(file, options)
+        if file.rows == 0:
+            raise ImportRefused(f"{file.path.name}: no rows below the header")
+
+
+def _opened(file: FileReport, options: ImportOptions) -> Iterator[pl.DataFrame]:
+    try:
+        yield from importer_for(file.path).read(file.path, options, file)
+    except OSError as error:
+        raise ImportRefused(f"{file.path}: {error.strerror}") from error
+
+
+def _with_progress(
+    batches: Iterable[pl.DataFrame], progress: Callable[[int], None]
+) -> Iterator[pl.DataFrame]:
+    rows = 0
+    for batch in batches:
+        yield batch
+        rows += batch.height
+        progress(rows)

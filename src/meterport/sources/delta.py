@@ -1,0 +1,171 @@
+"""ReadingSource over the Delta table: prunes files by their bounds, then lets Polars read them.
+
+A scan looks at the newest version, or at the one that is asked for, and at no other.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from meterport.domain.errors import SourceDataInvalid, SourceUnavailable
+from meterport.domain.period import Period, iso_utc
+from meterport.domain.readings import FRAME_ROWS, KEY, READING_SCHEMA, MeterSummary
+from meterport.sources.delta_table import DataFile, data_files
+
+_METER, _TIME = pl.col("smart_meter_id"), pl.col("timestamp")
+
+
+class DeltaSource:
+    def __init__(self, folder: Path, *, frame_rows: int = FRAME_ROWS) -> None:
+        self._folder = folder
+        self._frame_rows = frame_rows
+
+    def version(self) -> int | None:
+        with _translated():
+            return DeltaTable(str(self._folder)).version()
+
+    def scan(
+        self,
+        meters: Sequence[str],
+        period: Period,
+        *,
+        columns: Sequence[str],
+        version: int | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        wanted = _METER.is_in(list(meters)) & _TIME.is_between(
+            period.start, period.end, closed="left"
+        )
+        with _translated():
+            files = [f for f in self._files(version) if _may_hold(f, meters, period)]
+            if not files:
+                return
+            rows = self._lazy(files).filter(wanted)
+            last: tuple[str, datetime] | None = None
+            for part in self._parts(rows, at_most=sum(f.rows for f in files)):
+                frame = _in_order(rows.filter(part).select(_with_key(columns)).collect(), last)
+                if not frame.is_empty():
+                    last = frame.select(KEY).row(-1)
+                    yield frame.select(columns)
+
+    def summaries(self, version: int | None = None) -> Iterator[MeterSummary]:
+        with _translated():
+            files = self._files(version)
+            if not files:
+                return
+            counted = (
+                self._lazy(files)
+                .group_by("smart_meter_id")
+                .agg(
+                    _TIME.min().alias("first"),
+                    _TIME.max().alias("last"),
+                    pl.col("interval_s").sort_by("timestamp").last(),
+                    pl.len(),
+                )
+                .sort("smart_meter_id")
+                .collect()
+            )
+        for row in counted.iter_rows():
+            yield MeterSummary(*row)
+
+    def _files(self, version: int | None) -> list[DataFile]:
+        return data_files(DeltaTable(str(self._folder), version=version))
+
+    def _lazy(self, files: Sequence[DataFile]) -> pl.LazyFrame:
+        paths = [self._folder / f.path for f in sorted(files, key=_time_then_meter)]
+        return pl.scan_parquet(paths, schema=READING_SCHEMA, hive_partitioning=False)
+
+    def _parts(self, rows: pl.LazyFrame, *, at_most: int) -> Iterator[pl.Expr]:
+        """Conditions that cut the rows into frames, in order; meters are counted only if needed."""
+        if at_most <= self._frame_rows:
+            yield pl.lit(value=True)
+            return
+        counts = rows.group_by("smart_meter_id").len().sort("smart_meter_id").collect()
+        for first, last in packed(counts, self._frame_rows):
+            group = _METER.is_between(pl.lit(first), pl.lit(last))
+            if first != last or counts.filter(first == _METER)["len"][0] <= self._frame_rows:
+                yield group
+            else:
+                yield from self._days(rows.filter(group), group)
+
+    def _days(self, rows: pl.LazyFrame, meter: pl.Expr) -> Iterator[pl.Expr]:
+        counts = rows.group_by(_TIME.dt.truncate("1d").alias("day")).len().sort("day").collect()
+        for first, last in packed(counts, self._frame_rows):
+            until = last + timedelta(days=1)
+            yield meter & _TIME.is_between(pl.lit(first), pl.lit(until), closed="left")
+
+
+def packed(counts: pl.DataFrame, rows: int) -> Iterator[tuple[Any, Any]]:
+    """Neighbouring keys, as (first, last), that together have `rows` rows at most, or are one.
+
+    `counts` has the keys in order and their counts beside them.
+    """
+    first = previous = None
+    held = 0
+    for key, count in counts.iter_rows():
+        if previous is not None and held + count > rows:
+            yield first, previous
+            first, held = None, 0
+        first = key if first is None else first
+        previous = key
+        held += count
+    if previous is not None:
+        yield first, previous
+
+
+def _may_hold(file: DataFile, meters: Sequence[str], period: Period) -> bool:
+    in_time = file.first_time < period.end and file.last_time >= period.start
+    return in_time and any(file.first_meter <= meter <= file.last_meter for meter in meters)
+
+
+def _time_then_meter(file: DataFile) -> tuple[str, str, datetime]:
+    # Of one meter the months follow one another, so its rows come sorted already.
+    return (file.month, file.first_meter, file.first_time)
+
+
+def _with_key(columns: Sequence[str]) -> list[str]:
+    return [*columns, *(name for name in KEY if name not in columns)]
+
+
+def _in_order(frame: pl.DataFrame, last: tuple[str, datetime] | None) -> pl.DataFrame:
+    """The frame, sorted; two readings of one meter at one time are an error of the store."""
+    if not _strictly_ascending(frame):
+        frame = frame.sort(KEY)
+        if not _strictly_ascending(frame):
+            raise _duplicate(frame)
+    if last is not None and not frame.is_empty() and frame.select(KEY).row(0) <= last:
+        raise SourceDataInvalid("The readings are not in order", "Import the meter's month again")
+    return frame
+
+
+def _strictly_ascending(frame: pl.DataFrame) -> bool:
+    same_meter = _METER.shift() == _METER
+    wrong = (same_meter & (_TIME.shift() >= _TIME)) | (_METER.shift() > _METER)
+    return not frame.select(wrong.any()).item()
+
+
+def _duplicate(frame: pl.DataFrame) -> SourceDataInvalid:
+    meter, time = frame.filter(frame.select(KEY).is_duplicated()).select(KEY).row(0)
+    return SourceDataInvalid(
+        f"Smart meter '{meter}' has more than one reading at {iso_utc(time)}",
+        "Import that meter's month again: of two readings with one key the later import wins",
+    )
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Around opening and consuming alike: a lazy reader fails while it is being read."""
+    unavailable = "The readings store cannot be read"
+    try:
+        yield
+    except (OSError, DeltaError) as error:
+        raise SourceUnavailable(unavailable, "The service's log names the cause") from error
+    except pl.exceptions.PolarsError as error:
+        raise SourceDataInvalid(
+            "A file of the readings store is damaged", "The service's log names the file"
+        ) from error

@@ -1,0 +1,176 @@
+"""The Delta table of readings: its schema, its data files and its commits.
+
+Files:   `month=YYYY-MM/{sha256}.parquet`, sorted by (smart_meter_id, timestamp), zstd, row
+         groups of 131,072; the name is the digest, so a file can be checked at any time and
+         equal content is one file.
+Commits: written by our own sequence (data files synced, log entry, sync of log and folders),
+         without retry: a table that moved on under the writer is an error, never a merge.
+Source:  Delta Transaction Log Protocol, "Add File and Remove File", "Per-file Statistics".
+"""
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema
+from deltalake.exceptions import CommitFailedError
+from deltalake.schema import PrimitiveType
+from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
+
+from meterport import durable
+from meterport.domain.errors import ImportBusy
+from meterport.domain.readings import READING_SCHEMA
+
+PARTITION = "month"
+ROW_GROUP = 131_072
+_TYPES = {
+    pl.Datetime("us", "UTC"): "timestamp",
+    pl.Int32(): "integer",
+    pl.String(): "string",
+    pl.Float64(): "double",
+}
+_REQUIRED = {"timestamp", "interval_s", "smart_meter_id"}
+_LOG = "_delta_log"
+# A checkpoint that is not synced could outlive its content in a power cut.
+_NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of the table, with the bounds that decide whether it can hold a given reading."""
+
+    path: str
+    size_bytes: int
+    rows: int
+    month: str
+    first_meter: str
+    last_meter: str
+    first_time: datetime
+    last_time: datetime
+
+
+def delta_schema() -> Schema:
+    fields = [
+        Field(name, PrimitiveType(_TYPES[kind]), nullable=name not in _REQUIRED)
+        for name, kind in READING_SCHEMA.items()
+    ]
+    return Schema([*fields, Field(PARTITION, PrimitiveType("string"), nullable=False)])
+
+
+def create(folder: Path) -> None:
+    """Create the empty table, durably, unless it is there."""
+    if DeltaTable.is_deltatable(str(folder)):
+        return
+    durable.make_folder(folder)
+    create_table_with_add_actions(
+        str(folder), delta_schema(), [], mode="ignore", partition_by=[PARTITION]
+    )
+    _sync_log(folder, 0)
+
+
+def data_files(table: DeltaTable) -> list[DataFile]:
+    actions = pl.DataFrame(table.get_add_actions(flatten=True))
+    if actions.is_empty():
+        return []
+    columns = actions.select(
+        "path",
+        "size_bytes",
+        "num_records",
+        f"partition.{PARTITION}",
+        "min.smart_meter_id",
+        "max.smart_meter_id",
+        "min.timestamp",
+        "max.timestamp",
+    )
+    return [DataFile(*row) for row in columns.iter_rows()]
+
+
+def write_data_file(folder: Path, month: str, frame: pl.DataFrame) -> DataFile:
+    """Write and sync one sorted file; it is not part of the table before a commit adds it."""
+    buffer = io.BytesIO()
+    frame.select(READING_SCHEMA.names()).write_parquet(
+        buffer, compression="zstd", row_group_size=ROW_GROUP, statistics=True
+    )
+    data = buffer.getvalue()
+    path = f"{PARTITION}={month}/{hashlib.sha256(data).hexdigest()}.parquet"
+    part = folder / f"{PARTITION}={month}" / ".part"
+    durable.make_folder(part.parent)
+    durable.write_file(part, data)
+    durable.publish(part, folder / path)
+    bounds = frame.select(
+        pl.col("smart_meter_id").min().alias("first_meter"),
+        pl.col("smart_meter_id").max().alias("last_meter"),
+        pl.col("timestamp").min().alias("first_time"),
+        pl.col("timestamp").max().alias("last_time"),
+    )
+    return DataFile(path, len(data), frame.height, month, *bounds.row(0))
+
+
+def commit(
+    folder: Path, table: DeltaTable, added: Sequence[DataFile], removed: Sequence[DataFile]
+) -> int:
+    """Make the change the table's next version, durably, and return that version."""
+    version = table.version() + 1
+    actions: list[AddAction | RemoveAction] = [_add(file) for file in added]
+    actions += [_remove(file) for file in removed]
+    try:
+        table.create_write_transaction(
+            actions,
+            "append",
+            delta_schema(),
+            [PARTITION],
+            commit_properties=CommitProperties(max_commit_retries=0),
+            post_commithook_properties=_NO_HOOKS,
+        )
+    except CommitFailedError as error:
+        raise ImportBusy("another writer changed the readings meanwhile; import again") from error
+    _sync_log(folder, version)
+    return version
+
+
+def _sync_log(folder: Path, version: int) -> None:
+    log = folder / _LOG
+    durable.sync_file(log / f"{version:020}.json")
+    durable.sync_folder(log)
+    durable.sync_folder(folder)
+
+
+def _add(file: DataFile) -> AddAction:
+    partition = {PARTITION: file.month}
+    return AddAction(file.path, file.size_bytes, partition, _now_ms(), True, _statistics(file))
+
+
+def _remove(file: DataFile) -> RemoveAction:
+    return RemoveAction(file.path, True, _now_ms(), file.size_bytes, {PARTITION: file.month})
+
+
+def _statistics(file: DataFile) -> str:
+    return json.dumps(
+        {
+            "numRecords": file.rows,
+            "minValues": {
+                "smart_meter_id": file.first_meter,
+                "timestamp": _delta_time(file.first_time),
+            },
+            "maxValues": {
+                "smart_meter_id": file.last_meter,
+                "timestamp": _delta_time(file.last_time),
+            },
+            "nullCount": {"smart_meter_id": 0, "timestamp": 0},
+        }
+    )
+
+
+def _delta_time(instant: datetime) -> str:
+    # Readings begin on whole seconds, so the protocol's milliseconds cut nothing off.
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,181 @@
+"""The frozen tier: three endpoints whose bodies never change."""
+
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Request
+from starlette.responses import JSONResponse, Response
+
+from meterport.bootstrap import Services
+from meterport.domain.errors import InvalidRequest
+from meterport.domain.jobs import Job, JobStatus
+from meterport.domain.period import iso_utc, to_the_second
+from meterport.encoders import FORMATS
+from meterport.services.open_export import Verified, finished_file, open_export
+from meterport.services.submit_export import read_request, submit_export
+from meterport.web import contract_docs as docs
+from meterport.web.download import file_response
+from meterport.web.errors import InvalidJson, UnsupportedMediaType
+
+POLL_AFTER_S = 1
+router = APIRouter(prefix="/api/export")
+
+
+def services_of(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def verified_of(request: Request) -> Verified:
+    verified: Verified = request.app.state.verified
+    return verified
+
+
+async def json_object(request: Request) -> dict[str, object]:
+    """The body as a JSON object, whatever its fields."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise UnsupportedMediaType("add the header Content-Type: application/json")
+    try:
+        body = json.loads((await request.body()).decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidJson("the body is not JSON; send an object in UTF-8") from error
+    if not isinstance(body, dict):
+        raise InvalidRequest("the body must be a JSON object")
+    return body
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+ServicesOf = Annotated[Services, Depends(services_of)]
+JsonObject = Annotated[dict[str, object], Depends(json_object)]
+
+
+@router.post("/csv", status_code=202, **docs.CREATE)
+@router.post("/csv/", include_in_schema=False)
+def create_export(
+    body: JsonObject,
+    services: ServicesOf,
+    idempotency_key: Annotated[str | None, Header()] = None,
+) -> Response:
+    request = read_request(body, now=datetime.now(UTC))
+    submission = submit_export(
+        request,
+        jobs=services.jobs,
+        dispatcher=services.dispatcher,
+        idempotency_key=idempotency_key,
+    )
+    headers = {
+        "Location": f"/api/export/status/{submission.job.id}",
+        "Retry-After": str(POLL_AFTER_S),
+    }
+    if submission.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    answer = {
+        "job_id": submission.job.id,
+        "status": JobStatus.PENDING,
+        "message": "Export job created successfully",
+    }
+    return JSONResponse(answer, 202, headers)
+
+
+@router.get("/status/{job_id:path}", **docs.STATUS_OF_JOB)
+@router.head("/status/{job_id:path}", include_in_schema=False)
+def export_status(job_id: str, services: ServicesOf) -> Response:
+    job = services.jobs.get(_plain(job_id))
+    if job is None:
+        return not_found(job_id)
+    pending = job.status is JobStatus.PENDING
+    return JSONResponse(status_body(job), headers=_retry_after() if pending else None)
+
+
+@router.get("/download/{job_id:path}", **docs.DOWNLOAD)
+@router.head("/download/{job_id:path}", include_in_schema=False)
+def download_export(
+    job_id: str,
+    request: Request,
+    services: ServicesOf,
+    verified: Annotated[Verified, Depends(verified_of)],
+) -> Response:
+    job = services.jobs.get(_plain(job_id))
+    if job is None:
+        return not_found(job_id)
+    file = finished_file(job)
+    opened = open_export(file, objects=services.objects, verified=verified)
+    format = FORMATS[job.request.format]  # noqa: A001 - the contract's word
+    return file_response(
+        request,
+        opened,
+        file,
+        filename=job.request.filename(format.extension),
+        media_type=format.media_type,
+        last_modified=job.updated_at,
+    )
+
+
+def status_body(job: Job) -> dict[str, Any]:
+    common = {"job_id": job.id, "status": job.status}
+    times = {
+        "created_at": iso_utc(to_the_second(job.created_at)),
+        "updated_at": iso_utc(to_the_second(job.updated_at)),
+    }
+    if job.file is not None:
+        message = "Export completed successfully"
+        return common | {"message": message} | times | {"file_info": _file_info(job)}
+    if job.error is not None:
+        error = {
+            "code": job.error.code,
+            "message": job.error.message,
+            "details": job.error.details,
+        }
+        return common | {"message": "Export failed"} | times | {"error": error}
+    return common | {"message": "Job is being processed"} | times | _progress(job)
+
+
+def not_found(job_id: str) -> JSONResponse:
+    harmless = len(job_id) <= 64 and job_id.isascii() and job_id.isprintable()
+    message = f"Job with ID '{job_id if harmless else '…'}' not found"
+    return JSONResponse({"status": "not_found", "message": message}, 404)
+
+
+def _file_info(job: Job) -> dict[str, object]:
+    file = finished_file(job)
+    period = job.request.period
+    return {
+        "filename": job.request.filename(FORMATS[job.request.format].extension),
+        "download_url": f"/api/export/download/{job.id}",
+        "file_size_bytes": file.size_bytes,
+        "record_count": file.rows,
+        "export_period": {"start": iso_utc(period.start), "end": iso_utc(period.end)},
+    }
+
+
+def _progress(job: Job) -> dict[str, object]:
+    progress = job.progress
+    if progress is None:
+        return {}
+    return {
+        "progress": {
+            "percent": progress.percent,
+            "records_written": progress.records_written,
+            "records_expected": progress.records_expected,
+        }
+    }
+
+
+def _plain(job_id: str) -> str:
+    """The id as jobs have it, from any spelling of the same UUID with hyphens."""
+    text = job_id.removesuffix("/")
+    try:
+        plain = str(uuid.UUID(text))
+    except ValueError:
+        return ""
+    return plain if plain == text.lower() else ""
+
+
+def _retry_after() -> dict[str, str]:
+    return {"Retry-After": str(POLL_AFTER_S)}

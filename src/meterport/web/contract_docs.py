@@ -1,0 +1,257 @@
+"""What OpenAPI says of the frozen tier: schemas, and an example for every status."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from meterport.web.errors import STATUS
+
+DESCRIPTION = """Exports smart-meter interval data: post a meter and a period, poll the status,
+download the file. Times are UTC; periods are half-open: start <= timestamp < end."""
+
+JOB_ID = "6f1e9d3c-8a55-4c1b-9f0e-2b7c1d4e5a60"
+
+
+class ExportRequest(BaseModel):
+    smart_meter_id: str
+    start_datetime: str
+    end_datetime: str
+    format: str = "csv"
+    compression: str = "none"
+
+
+class JobCreated(BaseModel):
+    job_id: str
+    status: Literal["pending"]
+    message: str
+
+
+class Progress(BaseModel):
+    percent: int
+    records_written: int
+    records_expected: int
+
+
+class JobPending(BaseModel):
+    job_id: str
+    status: Literal["pending"]
+    message: str
+    created_at: str
+    updated_at: str
+    progress: Progress | None = None
+
+
+class ExportPeriod(BaseModel):
+    start: str
+    end: str
+
+
+class FileInfo(BaseModel):
+    filename: str
+    download_url: str
+    file_size_bytes: int
+    record_count: int
+    export_period: ExportPeriod
+
+
+class JobCompleted(BaseModel):
+    job_id: str
+    status: Literal["completed"]
+    message: str
+    created_at: str
+    updated_at: str
+    file_info: FileInfo
+
+
+class Error(BaseModel):
+    code: str
+    message: str
+    details: str
+
+
+class JobFailed(BaseModel):
+    job_id: str
+    status: Literal["failed"]
+    message: str
+    created_at: str
+    updated_at: str
+    error: Error
+
+
+class JobNotFound(BaseModel):
+    status: Literal["not_found"]
+    message: str
+
+
+class ErrorBody(BaseModel):
+    status: Literal["error"]
+    message: str
+    error: Error
+    request_id: str
+
+
+_REQUEST = {
+    "smart_meter_id": "123",
+    "start_datetime": "2024-01-01T00:00:00Z",
+    "end_datetime": "2024-01-31T23:59:59Z",
+    "format": "csv",
+}
+_PERIOD = {"start": "2024-01-01T00:00:00Z", "end": "2024-01-31T23:59:59Z"}
+_TIMES = {"created_at": "2026-11-02T10:00:00Z", "updated_at": "2026-11-02T10:00:00Z"}
+_CREATED = {
+    "job_id": JOB_ID,
+    "status": "pending",
+    "message": "Export job created successfully",
+}
+_PENDING = {"job_id": JOB_ID, "status": "pending", "message": "Job is being processed"} | _TIMES
+_RUNNING = _PENDING | {
+    "progress": {"percent": 41, "records_written": 18700, "records_expected": 44640}
+}
+_COMPLETED = {
+    "job_id": JOB_ID,
+    "status": "completed",
+    "message": "Export completed successfully",
+    **_TIMES,
+    "file_info": {
+        "filename": "smart_meter_123_20240101_20240131.csv",
+        "download_url": f"/api/export/download/{JOB_ID}",
+        "file_size_bytes": 1_024_000,
+        "record_count": 44_568,
+        "export_period": _PERIOD,
+    },
+}
+_FAILED = {
+    "job_id": JOB_ID,
+    "status": "failed",
+    "message": "Export failed",
+    **_TIMES,
+    "error": {
+        "code": "SMART_METER_NOT_FOUND",
+        "message": "Smart meter with ID '999' not found",
+        "details": "The specified smart meter does not exist in the system",
+    },
+}
+_NOT_FOUND = {"status": "not_found", "message": f"Job with ID '{JOB_ID}' not found"}
+_MESSAGES = {
+    "INVALID_JSON": "the body is not JSON; send an object in UTF-8",
+    "IDEMPOTENCY_KEY_INVALID": "Idempotency-Key must be 1 to 255 printable ASCII characters",
+    "FORBIDDEN": "a page of another site may not change anything here",
+    "EXPORT_NOT_READY": "the export is not finished; ask its status and try again",
+    "EXPORT_FAILED": "the export failed: Smart meter with ID '999' not found",
+    "EXPORT_DAMAGED": "the file on disk is not the one that was written; ask for the export again",
+    "REQUEST_TOO_LARGE": "the request is larger than 65536 bytes",
+    "UNSUPPORTED_MEDIA_TYPE": "add the header Content-Type: application/json",
+    "RANGE_NOT_SATISFIABLE": "the file has 1024000 bytes; ask for a range within it",
+    "MISSING_FIELD": "required and missing: end_datetime",
+    "INVALID_SMART_METER_ID": "smart_meter_id must be 1 to 64 letters, digits or . _ : - "
+    "and begin with a letter or digit, not '=1'",
+    "INVALID_REQUEST": "start_datetime must be an ISO 8601 date-time such as "
+    "2024-01-01T00:00:00Z, not '2024-01-01'",
+    "START_NOT_IN_PAST": "start_datetime 2099-01-01T00:00:00Z is not in the past; "
+    "choose an earlier one",
+    "INVALID_DATE_RANGE": "end (2024-01-01T00:00:00Z) must be after start (2024-01-02T00:00:00Z)",
+    "DATE_RANGE_TOO_SMALL": "the period is shorter than 1 minute; choose a later end",
+    "DATE_RANGE_TOO_LARGE": "the period is longer than 1 year; split it into several exports",
+    "UNSUPPORTED_FORMAT": "format 'doc' is not supported; known: csv",
+    "UNSUPPORTED_COMPRESSION": "compression 'rar' is not supported; known: none",
+    "IDEMPOTENCY_KEY_REUSED": "this Idempotency-Key came with another request within 24 hours; "
+    "use a new key",
+    "SERVICE_UNAVAILABLE": "the database does not answer; try again soon",
+    "INTERNAL_ERROR": "the service failed on this request; its log has the cause under the "
+    "request id",
+}
+
+
+def _json(model: Any, description: str, **examples: object) -> dict[str, Any]:
+    named = {name: {"value": value} for name, value in examples.items()}
+    content = {"application/json": {"examples": named}}
+    return {"model": model, "description": description, "content": content}
+
+
+def _errors(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The envelope for each code, by status."""
+    by_status: dict[int | str, dict[str, object]] = {}
+    for code in codes:
+        message = _MESSAGES[code]
+        body = {
+            "status": "error",
+            "message": message,
+            "error": {"code": code, "message": message, "details": ""},
+            "request_id": "0f6d3c9e5b1a4f7d8e2c6a9b3d5f7e10",
+        }
+        by_status.setdefault(STATUS[code], {})[code] = body
+    return {
+        status: _json(ErrorBody, " · ".join(bodies), **bodies)
+        for status, bodies in by_status.items()
+    }
+
+
+_EVERYWHERE = ("FORBIDDEN", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE")
+
+CREATE: dict[str, Any] = {
+    "operation_id": "create_export",
+    "summary": "Ask for an export",
+    "responses": {
+        202: _json(JobCreated, "The job is stored and will run", created=_CREATED),
+        **_errors(
+            *(code for code in _MESSAGES if STATUS[code] in (400, 413, 415, 422)), *_EVERYWHERE
+        ),
+    },
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": ExportRequest.model_json_schema(),
+                    "examples": {"january": {"value": _REQUEST}},
+                }
+            },
+        }
+    },
+}
+
+STATUS_OF_JOB: dict[str, Any] = {
+    "operation_id": "get_export_status",
+    "summary": "How far is the export?",
+    "responses": {
+        200: _json(
+            JobPending | JobCompleted | JobFailed,
+            "The job's state",
+            pending=_PENDING,
+            running=_RUNNING,
+            completed=_COMPLETED,
+            failed=_FAILED,
+        ),
+        404: _json(JobNotFound, "No such job", not_found=_NOT_FOUND),
+        **_errors(*_EVERYWHERE),
+    },
+}
+
+_CSV = (
+    "timestamp,smart_meter_id,energy_kwh,power_kw,voltage_v,current_a\n"
+    "2024-01-01T00:00:00Z,123,0.5,2.1,230.1,9.1\n"
+)
+
+
+def _csv(description: str) -> dict[str, Any]:
+    content = {"text/csv": {"schema": {"type": "string"}, "example": _CSV}}
+    return {"description": description, "content": content}
+
+
+DOWNLOAD: dict[str, Any] = {
+    "operation_id": "download_export",
+    "summary": "The file",
+    "responses": {
+        200: _csv("The whole file, with ETag, Repr-Digest and Accept-Ranges"),
+        206: _csv("The range that was asked for"),
+        304: {"description": "If-None-Match names the file's ETag"},
+        404: _json(JobNotFound, "No such job", not_found=_NOT_FOUND),
+        **_errors(
+            "EXPORT_NOT_READY",
+            "EXPORT_FAILED",
+            "EXPORT_DAMAGED",
+            "RANGE_NOT_SATISFIABLE",
+            *_EVERYWHERE,
+        ),
+    },
+}

@@ -1,0 +1,137 @@
+"""A file as an HTTP response: conditions, one range, fixed chunks, the handle always closed.
+
+Source: RFC 9110 sections 8.8.3 (ETag), 13.1 (conditions), 14 (ranges); RFC 9530 (Repr-Digest).
+"""
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+from typing import BinaryIO
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from meterport.domain.errors import RangeNotSatisfiable
+from meterport.domain.exports import ExportFile
+from meterport.domain.period import to_the_second
+from meterport.web.errors import error_response, request_id
+
+CHUNK_BYTES = 256 * 1024
+_RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The bytes first <= i < end of a file."""
+
+    first: int
+    end: int
+
+
+class FileResponse(Response):
+    """Sends a part of an open file and closes it, whatever happens on the way."""
+
+    def __init__(self, file: BinaryIO, part: Part, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(
+            None, status, headers={**headers, "Content-Length": str(part.end - part.first)}
+        )
+        self._file = file
+        self._part = part
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._file:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status_code,
+                    "headers": self.raw_headers,
+                }
+            )
+            if scope["method"] != "HEAD":
+                await self._send_part(send)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_part(self, send: Send) -> None:
+        await to_thread.run_sync(self._file.seek, self._part.first)
+        left = self._part.end - self._part.first
+        while left > 0:
+            chunk = await to_thread.run_sync(self._file.read, min(left, CHUNK_BYTES))
+            if not chunk:
+                raise OSError("the file became shorter while it was sent")
+            left -= len(chunk)
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+
+def file_response(
+    request: Request,
+    opened: BinaryIO,
+    file: ExportFile,
+    *,
+    filename: str,
+    media_type: str,
+    last_modified: datetime,
+) -> Response:
+    """200, 206, 304 or 416. Takes over `opened` and closes it."""
+    etag = f'"{file.sha256}"'
+    modified = format_datetime(to_the_second(last_modified), usegmt=True)
+    digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
+    headers = {
+        "ETag": etag,
+        "Last-Modified": modified,
+        "Cache-Control": "private, no-transform",
+        "Accept-Ranges": "bytes",
+        "Repr-Digest": f"sha-256=:{digest}:",
+    }
+    if _is_known(request, etag, modified):
+        opened.close()
+        return Response(status_code=304, headers=headers)
+    headers |= {
+        "Content-Type": media_type,
+        "Content-Disposition": f'attachment; filename="{filename}"',
+    }
+    size = file.size_bytes
+    try:
+        part = _requested_part(request, size, etag, modified)
+    except RangeNotSatisfiable as error:
+        opened.close()
+        return error_response(error, request_id(request), {"Content-Range": f"bytes */{size}"})
+    if part is None:
+        return FileResponse(opened, Part(0, size), 200, headers)
+    headers["Content-Range"] = f"bytes {part.first}-{part.end - 1}/{size}"
+    return FileResponse(opened, part, 206, headers)
+
+
+def _is_known(request: Request, etag: str, modified: str) -> bool:
+    """Whether the client has these bytes already; If-None-Match overrides the date."""
+    given = request.headers.getlist("if-none-match")
+    if given:
+        tags = [tag.strip().removeprefix("W/") for tag in ",".join(given).split(",")]
+        return "*" in tags or etag in tags
+    return request.headers.get("if-modified-since") == modified
+
+
+def _requested_part(request: Request, size: int, etag: str, modified: str) -> Part | None:
+    """None: the whole file, as for several ranges, unknown units and an outdated If-Range.
+
+    Raises RangeNotSatisfiable where the range lies outside the file.
+    """
+    wanted = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
+    if wanted is None or request.headers.get("if-range", etag) not in (etag, modified):
+        return None
+    first, last = wanted["first"], wanted["last"]
+    if not first and not last:
+        return None
+    if not first:
+        part = Part(max(0, size - int(last)), size)
+    elif last and int(last) < int(first):
+        return None
+    else:
+        part = Part(int(first), min(size, int(last) + 1) if last else size)
+    if part.first >= part.end:
+        raise RangeNotSatisfiable(f"the file has {size} bytes; ask for a range within it")
+    return part

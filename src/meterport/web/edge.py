@@ -1,0 +1,146 @@
+"""What every request passes before it reaches a route, and every response on its way out.
+
+In:  a request id; the Host and cross-site rules; a bounded body.
+Out: X-Request-Id and the security headers; an envelope for what nobody caught; one log line.
+"""
+
+import re
+import time
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from meterport.domain.errors import MeterportError, shown
+from meterport.web.errors import Forbidden, RequestTooLarge, error_response, internal_error
+
+MAX_BODY_BYTES = 64 * 1024
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+
+log = structlog.get_logger()
+
+
+@dataclass
+class _Exchange:
+    """One request and its response, as far as it has come."""
+
+    request_id: str
+    started: float
+    status: int = 0
+
+
+class Edge:
+    """ASGI middleware. `hosts`: the names to answer to; None: any."""
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str] | None) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        exchange = _Exchange(_request_id(headers), time.monotonic())
+        scope["meterport.request_id"] = exchange.request_id
+        outward = _outward(exchange, send)
+        try:
+            self._check(scope["method"], headers)
+            await self._app(scope, _bounded(receive), outward)
+        except MeterportError as error:
+            await error_response(error, exchange.request_id)(scope, receive, outward)
+        except Exception:
+            log.exception("request_crashed", request_id=exchange.request_id)
+            if not exchange.status:
+                answer = error_response(internal_error(), exchange.request_id)
+                await answer(scope, receive, outward)
+        _log(scope, exchange)
+
+    def _check(self, method: str, headers: Headers) -> None:
+        host = headers.get("host", "")
+        if self._hosts is not None and _without_port(host) not in self._hosts:
+            raise Forbidden(
+                f"the service does not answer to the host {shown(host)}; "
+                "METERPORT_ALLOWED_HOSTS names further ones"
+            )
+        if method not in _SAFE_METHODS and _is_cross_site(headers, host):
+            raise Forbidden("a page of another site may not change anything here")
+        if _announced_bytes(headers.get("content-length")) > MAX_BODY_BYTES:
+            raise _too_large()
+
+
+def _announced_bytes(text: str | None) -> int:
+    digits = text if text is not None and text.isascii() and text.isdecimal() else "0"
+    return int(digits[:20])
+
+
+def _is_cross_site(headers: Headers, host: str) -> bool:
+    site = headers.get("sec-fetch-site", "none")
+    origin = headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc != host
+    return foreign or site not in ("none", "same-origin")
+
+
+def _without_port(host: str) -> str:
+    name = host.lower()
+    return name.partition("]")[0] + "]" if name.startswith("[") else name.partition(":")[0]
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _bounded(receive: Receive) -> Receive:
+    received = 0
+
+    async def bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > MAX_BODY_BYTES:
+            raise _too_large()
+        return message
+
+    return bounded
+
+
+def _too_large() -> RequestTooLarge:
+    return RequestTooLarge(f"the request is larger than {MAX_BODY_BYTES} bytes")
+
+
+def _outward(exchange: _Exchange, send: Send) -> Send:
+    async def outward(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            exchange.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = exchange.request_id
+            for name, value in _SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return outward
+
+
+def _log(scope: Scope, exchange: _Exchange) -> None:
+    route = getattr(scope.get("route"), "path_format", "unmatched")
+    log.info(
+        "request",
+        request_id=exchange.request_id,
+        method=scope["method"],
+        route=route,
+        status=exchange.status,
+        ms=round((time.monotonic() - exchange.started) * 1000, 1),
+    )

@@ -1,0 +1,29 @@
+"""Fixtures that many tests share."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+
+SAMPLES = Path(os.environ.get("METERPORT_SAMPLES", "../shared/data"))
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A real PostgreSQL, started once for the run."""
+    with servers.postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def samples() -> Path:
+    """The folder of real sample files; tests that want it skip where it is absent."""
+    if not SAMPLES.is_dir():
+        message = f"NO SAMPLE FILES: {SAMPLES} is absent; set METERPORT_SAMPLES"
+        warnings.warn(pytest.PytestWarning(message), stacklevel=1)
+        pytest.skip(message)
+    return SAMPLES
