@@ -1,5 +1,6 @@
 """Makers of test data with readable defaults."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,9 +10,11 @@ import polars as pl
 
 from meterport.bootstrap import Services, prepare
 from meterport.domain.exports import ExportRequest
+from meterport.domain.jobs import Lease
 from meterport.domain.period import Period
 from meterport.domain.readings import READING_SCHEMA, Merged
 from meterport.services.import_readings import import_batches
+from meterport.services.work_job import Workplace, work_job
 from meterport.settings import Settings
 
 JANUARY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -100,6 +103,19 @@ class Home:
             store=self.services.readings,
             catalog=self.services.catalog,
         )
+
+    def work(self) -> None:
+        """Run every job that waits, here and now."""
+        at = Workplace(
+            jobs=self.services.jobs,
+            source=self.services.source,
+            catalog=self.services.catalog,
+            objects=self.services.objects,
+            lease=Lease("worker-of-the-test"),
+            stopping=threading.Event(),
+        )
+        while work_job(at):
+            pass
 
 
 def home(folder: Path, *frames: pl.DataFrame, **given: object) -> Home:

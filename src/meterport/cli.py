@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from meterport import __version__
+from meterport.client import MeterportRefused
 from meterport.domain.errors import MeterportError
 from meterport.settings import Settings, load_settings
 
@@ -35,8 +36,8 @@ LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or erro
 def main() -> None:
     try:
         app()
-    except MeterportError as error:
-        _fail(error.message)
+    except (MeterportError, MeterportRefused) as error:
+        _fail(str(error))
     except KeyboardInterrupt:
         _fail("stopped")
 

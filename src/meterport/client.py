@@ -89,7 +89,10 @@ class Client:
 
 
 def _refusal(error: urllib.error.HTTPError) -> MeterportRefused:
-    with error:
-        body = json.load(error)
-    code = body.get("error", {}).get("code", body["status"].upper())
-    return MeterportRefused(code, body["message"])
+    try:
+        with error:
+            body = json.load(error)
+        code = body.get("error", {}).get("code", body["status"].upper())
+        return MeterportRefused(code, body["message"])
+    except (ValueError, KeyError, AttributeError):
+        return MeterportRefused(f"HTTP_{error.code}", "the answer is not meterport's")

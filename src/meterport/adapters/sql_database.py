@@ -15,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, DateTime, Dialect, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -84,11 +85,12 @@ class Database:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise ServiceUnavailable("the database does not answer; try again soon") from error
-    except DBAPIError as error:
-        if error.connection_invalidated:
-            raise ServiceUnavailable("the database closed the connection; try again") from error
+    except DatabaseError as error:
+        # The class itself, not its children: SQLite's answer to a file that is no database.
+        if type(error) is DatabaseError or error.connection_invalidated:
+            raise ServiceUnavailable("the database cannot be used; its log says why") from error
         raise
 
 

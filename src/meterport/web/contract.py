@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.responses import JSONResponse, Response
 
 from meterport.bootstrap import Services
@@ -20,6 +21,15 @@ from meterport.web.download import file_response
 from meterport.web.errors import InvalidJson, UnsupportedMediaType
 
 POLL_AFTER_S = 1
+
+
+class Anything(PathConvertor):
+    """Also slashes and line breaks, so that every malformed id gets the contract's 404."""
+
+    regex = r"(?s:.*)"
+
+
+register_url_convertor("anything", Anything())
 router = APIRouter(prefix="/api/export")
 
 
@@ -83,8 +93,8 @@ def create_export(
     return JSONResponse(answer, 202, headers)
 
 
-@router.get("/status/{job_id:path}", **docs.STATUS_OF_JOB)
-@router.head("/status/{job_id:path}", include_in_schema=False)
+@router.get("/status/{job_id:anything}", **docs.STATUS_OF_JOB)
+@router.head("/status/{job_id:anything}", include_in_schema=False)
 def export_status(job_id: str, services: ServicesOf) -> Response:
     job = services.jobs.get(_plain(job_id))
     if job is None:
@@ -93,8 +103,8 @@ def export_status(job_id: str, services: ServicesOf) -> Response:
     return JSONResponse(status_body(job), headers=_retry_after() if pending else None)
 
 
-@router.get("/download/{job_id:path}", **docs.DOWNLOAD)
-@router.head("/download/{job_id:path}", include_in_schema=False)
+@router.get("/download/{job_id:anything}", **docs.DOWNLOAD)
+@router.head("/download/{job_id:anything}", include_in_schema=False)
 def download_export(
     job_id: str,
     request: Request,

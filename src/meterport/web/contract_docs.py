@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from pydantic import BaseModel
+from starlette.responses import Response
 
 from meterport.web.errors import STATUS
 
@@ -240,6 +241,7 @@ def _csv(description: str) -> dict[str, Any]:
 
 DOWNLOAD: dict[str, Any] = {
     "operation_id": "download_export",
+    "response_class": Response,
     "summary": "The file",
     "responses": {
         200: _csv("The whole file, with ETag, Repr-Digest and Accept-Ranges"),

@@ -1,0 +1,93 @@
+"""The README's commands, run as printed; only the port is a free one."""
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import make
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def shell_blocks(section: str) -> list[str]:
+    text = README.partition(f"## {section}\n")[2].partition("\n## ")[0]
+    return re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+
+
+@contextmanager
+def serving(data: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "meterport", "serve", "--data", str(data), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split(" on ")[1].split()[0]
+        finally:
+            process.terminate()
+
+
+def test_the_curl_lines_work_as_printed(tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("NO CURL: the README's lines were not run")
+    home = make.home(tmp_path, make.readings(0.5, 0.6))
+    (lines,) = shell_blocks("Three curl lines")
+    assert lines.count("curl ") == 3
+
+    with serving(home.settings.data) as base_url:
+        script = lines.replace("http://127.0.0.1:8000", base_url)
+        done = subprocess.run(
+            ["bash", "-e", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    assert done.returncode == 0, done.stderr
+    assert '"job_id":"' in done.stdout
+    assert (tmp_path / "smart_meter_123_20240101_20240131.csv").read_text() == make.csv_lines(
+        "2024-01-01T00:00:00Z,123,0.5,2.1,230.1,9.1", "2024-01-01T00:01:00Z,123,0.6,2.1,230.1,9.1"
+    )
+
+
+def test_the_two_commands_are_targets_of_the_makefile() -> None:
+    (lines,) = shell_blocks("Two commands")
+
+    targets = re.findall(r"^make ([a-z-]+)", lines, re.MULTILINE)
+
+    assert targets == ["demo", "test"]
+    for target in targets:
+        dry = subprocess.run(
+            ["make", "--dry-run", target], cwd=ROOT, check=False, capture_output=True
+        )
+        assert dry.returncode == 0
+
+
+def test_make_alone_prints_what_there_is() -> None:
+    printed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    for target in ("demo", "test", "setup", "check", "serve", "bench"):
+        assert f"make {target} " in printed
+
+
+def test_the_demo_does_the_main_job(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "meterport", "demo", "--data", str(data)],
+            env={"METERPORT_PORT": str(port), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2024-01-01T00:00:00Z,123," in done.stdout
+    assert "44568/44568" in done.stdout
+    assert done.stderr == ""
+    file = data / "downloads" / "smart_meter_123_20240101_20240131.csv"
+    assert len(file.read_text().splitlines()) == 44_569

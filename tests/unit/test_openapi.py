@@ -1,0 +1,89 @@
+"""The OpenAPI document: valid, with an example for every status, and true."""
+
+import json
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+from starlette.testclient import TestClient
+
+from meterport.web.errors import STATUS
+from tests import make
+
+OPERATIONS = {
+    "create_export": {202, 400, 403, 413, 415, 422, 500, 503},
+    "get_export_status": {200, 403, 404, 500, 503},
+    "download_export": {200, 206, 304, 403, 404, 409, 416, 500, 503},
+}
+
+
+@pytest.fixture
+def document(client: TestClient) -> dict[str, object]:
+    read: dict[str, object] = client.get("/openapi.json").json()
+    return read
+
+
+def operations(document: dict[str, object]) -> dict[str, dict[str, object]]:
+    paths = document["paths"]
+    assert isinstance(paths, dict)
+    return {
+        operation["operationId"]: operation
+        for methods in paths.values()
+        for operation in methods.values()
+    }
+
+
+def test_the_document_is_valid(document: dict[str, object]) -> None:
+    validate(document)
+
+
+def test_the_three_endpoints_list_every_status(document: dict[str, object]) -> None:
+    found = {
+        name: {int(status) for status in operation["responses"]}  # type: ignore[attr-defined]
+        for name, operation in operations(document).items()
+    }
+
+    assert found == OPERATIONS
+
+
+def test_no_schema_of_the_framework_is_left(document: dict[str, object]) -> None:
+    assert "ValidationError" not in json.dumps(document)
+
+
+def test_every_json_response_has_an_example_that_its_schema_allows(
+    document: dict[str, object],
+) -> None:
+    checked = 0
+    for operation in operations(document).values():
+        responses = operation["responses"]
+        assert isinstance(responses, dict)
+        for response in responses.values():
+            content = response.get("content", {}).get("application/json")
+            if content is None:
+                continue
+            schema = content["schema"] | {"components": document["components"]}
+            for example in content["examples"].values():
+                Draft202012Validator(schema).validate(example["value"])
+                checked += 1
+
+    assert checked >= 30
+
+
+def test_every_code_that_an_answer_can_carry_has_an_example(document: dict[str, object]) -> None:
+    text = json.dumps(document)
+
+    documented = {code for code in STATUS if f'"code": "{code}"' in text}
+
+    assert documented == set(STATUS) - {"ROUTE_NOT_FOUND", "METHOD_NOT_ALLOWED"}
+
+
+def test_the_example_request_works_as_printed(
+    client: TestClient, document: dict[str, object]
+) -> None:
+    body = operations(document)["create_export"]["requestBody"]
+    example = body["content"]["application/json"]["examples"]["january"]["value"]  # type: ignore[index]
+
+    answer = client.post("/api/export/csv", json=example)
+
+    assert answer.status_code == 202
+    assert example == make.body()
