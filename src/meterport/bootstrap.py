@@ -7,7 +7,7 @@ from meterport.adapters.local_files import LocalFiles
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_meters import SqlMeters
-from meterport.adapters.sql_schema import upgrade
+from meterport.adapters.sql_schema import check, upgrade
 from meterport.domain.errors import StartRefused
 from meterport.durable import make_folder
 from meterport.ports import (
@@ -35,8 +35,13 @@ class Services:
 
 
 def connect(settings: Settings) -> Services:
-    """The services on what is there already; touches nothing yet."""
+    """The services on a home that `prepare` has prepared. Raises StartRefused on another schema."""
     database = Database(settings.jobs_url)
+    check(database)
+    return _services(settings, database)
+
+
+def _services(settings: Settings, database: Database) -> Services:
     return Services(
         jobs=SqlJobs(database),
         dispatcher=LocalDispatch(settings.data),
@@ -61,8 +66,9 @@ def prepare(settings: Settings) -> Services:
             f"cannot use the data folder {settings.data}: {error.strerror}; "
             "choose another with --data or METERPORT_DATA"
         ) from error
-    upgrade_schema(settings)
-    services = connect(settings)
+    database = Database(settings.jobs_url)
+    upgrade(database)
+    services = _services(settings, database)
     refresh_meters(source=services.source, catalog=services.catalog)
     return services
 

@@ -178,8 +178,6 @@ def show(data: Data = None) -> None:
 @app.command()
 def openapi() -> None:
     """Print the API's OpenAPI document."""
-    from meterport.bootstrap import connect
-    from meterport.web.app import create_app
+    from meterport.web.app import document
 
-    settings = _settings()
-    _say(json.dumps(create_app(connect(settings), settings).openapi(), indent=2))
+    _say(json.dumps(document(), indent=2))

@@ -14,15 +14,24 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, DateTime, Dialect, Engine, create_engine, event
-from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
+from sqlalchemy import (
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    Float,
+    create_engine,
+    event,
+    literal,
+)
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
-from meterport.domain.errors import ServiceUnavailable
+from meterport.domain.errors import ServiceUnavailable, StartRefused
 
 BUSY_TIMEOUT_MS = 30_000
 
@@ -42,23 +51,25 @@ class db_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL functi
     """The database's clock, `offset` from now."""
 
     type = UtcDateTime()
-    inherit_cache = False
+    inherit_cache = True
 
     def __init__(self, offset: timedelta = timedelta(0)) -> None:
-        super().__init__()
-        self.offset_s = offset.total_seconds()
+        # A bound value, so that statements with different offsets are compiled once.
+        super().__init__(literal(offset.total_seconds(), Float))
 
 
 @compiles(db_now, "sqlite")
 def _sqlite_now(element: db_now, compiler: SQLCompiler, **kw: Any) -> str:
     # CURRENT_TIMESTAMP has whole seconds only, and 'subsec' is too new.
-    return f"strftime('%Y-%m-%d %H:%M:%f', 'now', '{element.offset_s:+.3f} seconds')"
+    offset_s = compiler.process(element.clauses, **kw)
+    return f"strftime('%Y-%m-%d %H:%M:%f', 'now', {offset_s} || ' seconds')"
 
 
 @compiles(db_now, "postgresql")
 def _postgresql_now(element: db_now, compiler: SQLCompiler, **kw: Any) -> str:
     # clock_timestamp moves on inside a transaction; a lease taken after a lock wait is not old.
-    return f"(timezone('utc', clock_timestamp()) + interval '{element.offset_s:.3f} seconds')"
+    offset_s = compiler.process(element.clauses, **kw)
+    return f"(timezone('utc', clock_timestamp()) + make_interval(secs => {offset_s}))"
 
 
 class Database:
@@ -95,6 +106,17 @@ def _translated() -> Iterator[None]:
 
 
 def connect(url: str) -> Engine:
+    """Raises StartRefused if the URL is none, or names a database without an installed driver."""
+    try:
+        return _engine(url)
+    except (ArgumentError, ImportError) as error:
+        raise StartRefused(
+            f"METERPORT_DATABASE_URL cannot be used ({type(error).__name__}); write one such as "
+            "sqlite:////data/meterport.db or postgresql+psycopg://user@host/database"
+        ) from error
+
+
+def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True, connect_args={"options": "-c timezone=UTC"})
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})

@@ -5,16 +5,28 @@ from importlib.resources import files
 from sqlalchemy import Connection, inspect, text
 
 from meterport.adapters.sql_database import Database
+from meterport.domain.errors import StartRefused
 
-NEWEST = "0001"
+REVISIONS = ("0001",)
 
 
 def upgrade(database: Database) -> None:
-    """Run what is missing, in one transaction on either database."""
-    if revision(database) == NEWEST:
-        return
-    with database.write() as connection:
-        _run_migrations(connection)
+    """Run what is missing, in one transaction on either database.
+
+    Raises StartRefused if a newer program made the schema.
+    """
+    found = revision(database)
+    if found is not None and found not in REVISIONS:
+        raise StartRefused(f"the database has schema {found}, of a newer meterport; use that one")
+    if found != REVISIONS[-1]:
+        with database.write() as connection:
+            _run_migrations(connection)
+
+
+def check(database: Database) -> None:
+    """Raise StartRefused unless the schema is this program's."""
+    if revision(database) != REVISIONS[-1]:
+        raise StartRefused("the database is not up to date; run: meterport db upgrade")
 
 
 def revision(database: Database) -> str | None:

@@ -1,5 +1,6 @@
 """The web application: the routes, behind the edge."""
 
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
@@ -14,11 +15,12 @@ from meterport.web import contract, docs, errors
 from meterport.web.contract_docs import DESCRIPTION
 from meterport.web.edge import LOOPBACK_HOSTS, Edge
 
+ROUTERS = (contract.router,)
+
 
 def create_app(services: Services, settings: Settings) -> FastAPI:
     app = FastAPI(
-        title="meterport",
-        version=__version__,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -26,12 +28,13 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
     app.state.services = services
     app.state.verified = Verified()
     errors.install(app)
-    app.include_router(contract.router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.include_router(docs.router)
     app.add_api_route("/", index, include_in_schema=False)
     app.add_api_route("/livez", live, include_in_schema=False)
+    app.add_api_route("/openapi.json", openapi_json, include_in_schema=False)
     app.add_middleware(Edge, hosts=_answered_hosts(settings))
-    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app
 
 
@@ -43,19 +46,24 @@ def live() -> Response:
     return JSONResponse({"status": "ok"})
 
 
-def openapi(app: FastAPI) -> dict[str, Any]:
-    """The document without the framework's own 422, which the service never sends."""
-    document = get_openapi(
-        title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes
+def openapi_json() -> Response:
+    return JSONResponse(document())
+
+
+@cache
+def document() -> dict[str, Any]:
+    """OpenAPI, without the framework's own 422, which the service never sends."""
+    routes = [route for router in ROUTERS for route in router.routes]
+    made = get_openapi(
+        title="meterport", version=__version__, description=DESCRIPTION, routes=routes
     )
-    for path in document["paths"].values():
+    for path in made["paths"].values():
         for operation in path.values():
-            schema = str(operation["responses"].get("422", ""))
-            if "HTTPValidationError" in schema:
+            if "HTTPValidationError" in str(operation["responses"].get("422", "")):
                 del operation["responses"]["422"]
     for name in ("HTTPValidationError", "ValidationError"):
-        document.get("components", {}).get("schemas", {}).pop(name, None)
-    return document
+        made["components"]["schemas"].pop(name, None)
+    return made
 
 
 def _answered_hosts(settings: Settings) -> tuple[str, ...] | None:
