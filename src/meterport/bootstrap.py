@@ -36,6 +36,8 @@ class Services:
 
 def connect(settings: Settings) -> Services:
     """The services on a home that `prepare` has prepared. Raises StartRefused on another schema."""
+    if not settings.data.is_dir():
+        raise StartRefused(f"there is no data folder {settings.data}; `meterport serve` makes one")
     database = Database(settings.jobs_url)
     check(database)
     return _services(settings, database)

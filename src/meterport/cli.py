@@ -139,7 +139,12 @@ def import_(
     ] = None,
     interval: Annotated[
         int | None,
-        typer.Option(min=1, metavar="SECONDS", help="Length of an interval, if not in the file."),
+        typer.Option(
+            min=1,
+            max=31 * 86_400,
+            metavar="SECONDS",
+            help="Length of an interval, if not in the file.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import polars as pl
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
@@ -34,7 +35,10 @@ def options(
 def run(settings: Settings, files: Sequence[Path], chosen: ImportOptions) -> ImportReport:
     services = prepare(settings)
     columns = (TextColumn("importing"), TextColumn("{task.completed:,} rows"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task("", total=None)
         return import_files(
             files,
@@ -52,10 +56,10 @@ def as_text(report: ImportReport) -> str:
     lines.append(
         f"{merged.rows_new:,} rows new, {merged.rows_replaced:,} replaced, "
         f"{merged.rows_duplicate:,} repeated in the files (the last one counts); "
-        f"{len(merged.added):,} meters; version {merged.version}"
+        f"{_meters(len(merged.added))}; version {merged.version}"
     )
     lines += [
-        f"interval {seconds} s for {count:,} meters, from their commonest step"
+        f"interval {seconds} s for {_meters(count)}, from the commonest step"
         for seconds, count in sorted(merged.derived_intervals.items())
     ]
     return "\n".join(lines)
@@ -108,8 +112,9 @@ def _mapped(text: str) -> tuple[str, ColumnSource]:
 
 def _zone(name: str) -> ZoneInfo:
     try:
+        pl.Series([], dtype=pl.Datetime("us")).dt.replace_time_zone(name)
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError, pl.exceptions.PolarsError) as error:
         raise ImportRefused(
             f"--timezone {shown(name)} is unknown; write one such as UTC or Europe/Berlin"
         ) from error
@@ -124,6 +129,10 @@ def _file_lines(file: FileReport) -> list[str]:
     if file.unknown_register_steps:
         lines.append(f"  register steps left empty (gap or reset): {file.unknown_register_steps:,}")
     return lines
+
+
+def _meters(count: int) -> str:
+    return "1 meter" if count == 1 else f"{count:,} meters"
 
 
 def _hinted(name: str) -> str:

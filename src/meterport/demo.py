@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from meterport.bootstrap import prepare
 from meterport.client import Client
 from meterport.domain.errors import StartRefused
+from meterport.serve import check_free
 from meterport.services.demo_readings import DEMO_METERS, load_test_meters
 from meterport.services.load_demo import DEMO_START, load_demo
 from meterport.settings import Settings
@@ -29,6 +30,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 def run_demo(settings: Settings, *, extra_meters: int, days: int, stay: bool) -> None:
     """For load tests `extra_meters` more are loaded, each with `days` days until now."""
+    check_free(settings.data)
     _load(settings, extra_meters, days)
     with _service(settings) as (base_url, process):
         _export(Client(base_url), settings.data / "downloads")

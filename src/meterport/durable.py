@@ -23,8 +23,15 @@ def make_folder(folder: Path) -> None:
 
 def publish(part: Path, final: Path) -> None:
     """Give a synced part its final name. Both lie on one file system, so this is a rename."""
-    make_folder(final.parent)
-    part.replace(final)
+    while True:
+        make_folder(final.parent)
+        try:
+            part.replace(final)
+            break
+        except FileNotFoundError:
+            # The folder may have gone with its last other file, between the two lines above.
+            if not part.exists():
+                raise
     sync_folder(final.parent)
 
 

@@ -184,6 +184,13 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
+def check_free(data: Path) -> None:
+    """Raises StartRefused if a service runs on this data folder."""
+    if data.is_dir():
+        with _only_one(data):
+            pass
+
+
 @contextmanager
 def _only_one(data: Path) -> Iterator[None]:
     """The lock goes with the process, however it ends."""

@@ -36,7 +36,7 @@ class LocalFiles:
     def stat(self, key: str) -> StoredObject | None:
         try:
             stat = self._file(key).stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return StoredObject(
             stat.st_size, f"{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}"
@@ -46,8 +46,9 @@ class LocalFiles:
         return self._file(key).open("rb")
 
     def delete(self, key: str) -> None:
-        self._part(key).unlink(missing_ok=True)
-        self._file(key).unlink(missing_ok=True)
+        for path in (self._part(key), self._file(key)):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
         # The job's folder stays as long as another attempt's file lies in it.
         with suppress(OSError):
             self._file(key).parent.rmdir()

@@ -52,9 +52,10 @@ class SqlMeters:
             _set_version(connection, version)
 
     def replace(self, all_meters: Iterable[MeterSummary], *, version: int) -> None:
+        counted = list(all_meters)  # before the transaction: counting may take long
         with self._database.write() as connection:
             connection.execute(delete(meters))
-            _insert(connection, list(all_meters))
+            _insert(connection, counted)
             _set_version(connection, version)
 
     @contextmanager

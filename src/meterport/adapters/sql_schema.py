@@ -20,6 +20,9 @@ def upgrade(database: Database) -> None:
         raise StartRefused(f"the database has schema {found}, of a newer meterport; use that one")
     if found != REVISIONS[-1]:
         with database.write() as connection:
+            # SQLite's write lock makes programs that start together wait; here it takes one.
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('meterport'))"))
             _run_migrations(connection)
 
 

@@ -15,4 +15,4 @@ def importer_for(path: Path) -> ImportFormat:
         if path.suffix.lower() in importer.extensions:
             return importer
     known = ", ".join(e for importer in IMPORTERS.values() for e in importer.extensions)
-    raise ImportRefused(f"{path.name}: the name's ending tells the format; known: {known}")
+    raise ImportRefused(f"{path.name or path}: the name's ending tells the format; known: {known}")

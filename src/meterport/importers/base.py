@@ -52,6 +52,12 @@ class ImportOptions:
     timezone: ZoneInfo | None = None
     interval_s: int | None = None
 
+    @property
+    def fixed(self) -> dict[str, object]:
+        """What is said once for all rows; a column of that name then counts for nothing."""
+        said = {"smart_meter_id": self.smart_meter_id, "interval_s": self.interval_s}
+        return {name: value for name, value in said.items() if value is not None}
+
     def columns(self, present: list[str]) -> dict[str, ColumnSource]:
         """Where each of our columns stands in a file that has these columns.
 
@@ -61,15 +67,17 @@ class ImportOptions:
             ours: self.mapping.get(ours, ColumnSource(ours, next(iter(UNITS[ours]))))
             for ours in READING_SCHEMA
         }
-        found = {ours: source for ours, source in found.items() if source.name in present}
+        found = {
+            ours: source
+            for ours, source in found.items()
+            if source.name in present and ours not in self.fixed
+        }
         for ours, source in self.mapping.items():
-            if ours not in found:
+            if source.name not in present:
                 has = ", ".join(present)
                 raise ImportRefused(
                     f"--map {ours}={source.name}: no such column; the file has: {has}"
                 )
-        if self.smart_meter_id is not None:
-            found.pop("smart_meter_id", None)
         self._check(found, present)
         return found
 

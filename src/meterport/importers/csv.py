@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import polars as pl
 
-from meterport.domain.errors import ImportRefused
+from meterport.domain.errors import ImportRefused, shown
 from meterport.importers.base import BadRow, FileReport, ImportFormat, ImportOptions, refused
 from meterport.importers.tables import Table, to_batches
 
@@ -25,21 +25,31 @@ BATCH_ROWS = 100_000
 def read(path: Path, options: ImportOptions, report: FileReport) -> Iterator[pl.DataFrame]:
     with path.open("rb") as file:
         header = _header(path, file.readline())
-        yield from to_batches(path, header, _tables(path, file, header), options, report)
+    yield from to_batches(path, header, lambda: _tables(path, header), options, report)
 
 
 def _header(path: Path, line: bytes) -> list[str]:
     text = _decoded(path, line, 1).removeprefix("\ufeff").rstrip("\r\n")
-    names = [name.strip() for name in next(csv.reader([text]), [])]
+    try:
+        names = [name.strip() for name in next(csv.reader([text]), [])]
+    except csv.Error as error:
+        raise refused(path, [BadRow(1, str(error))]) from error
     if not any(names):
         raise ImportRefused(f"{path.name}: the first line is empty; it must name the columns")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ImportRefused(f"{path.name}: the header names {', '.join(twice)} twice")
+        named = ", ".join(map(shown, twice))
+        raise ImportRefused(f"{path.name}: the header names {named} twice")
     return names
 
 
-def _tables(path: Path, file: BinaryIO, header: Sequence[str]) -> Iterator[Table]:
+def _tables(path: Path, header: Sequence[str]) -> Iterator[Table]:
+    with path.open("rb") as file:
+        file.readline()
+        yield from _tables_below_header(path, file, header)
+
+
+def _tables_below_header(path: Path, file: BinaryIO, header: Sequence[str]) -> Iterator[Table]:
     line = 2
     for block in _blocks(file):
         if b'"' in block:
@@ -48,7 +58,8 @@ def _tables(path: Path, file: BinaryIO, header: Sequence[str]) -> Iterator[Table
             return
         text = _decoded(path, block, line).replace("\r\n", "\n").removesuffix("\n")
         lines = text.split("\n")
-        yield _unquoted(path, lines, header, line)
+        if any(lines):
+            yield _unquoted(path, lines, header, line)
         line += len(lines)
 
 
@@ -88,23 +99,26 @@ def _check_fields(
 def _quoted(
     path: Path, blocks: Iterator[bytes], header: Sequence[str], first_line: int
 ) -> Iterator[Table]:
-    lines = _lines(path, blocks, first_line)
-    reader = csv.reader(lines, strict=True)
-    while batch := _some_rows(path, reader, first_line):
-        numbers, rows = zip(*batch, strict=True)
-        _check_fields(path, numbers, pl.Series([len(row) for row in rows]), header)
+    rows = _numbered(path, csv.reader(_lines(path, blocks, first_line), strict=True), first_line)
+    while batch := list(islice(rows, BATCH_ROWS)):
+        numbers, fields = zip(*batch, strict=True)
+        _check_fields(path, numbers, pl.Series([len(row) for row in fields]), header)
         yield Table(
-            pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String), orient="row"),
+            pl.DataFrame(fields, schema=dict.fromkeys(header, pl.String), orient="row"),
             pl.Series(numbers, dtype=pl.UInt32),
         )
 
 
-def _some_rows(path: Path, reader: Any, first_line: int) -> list[tuple[int, list[str]]]:
-    rows = ((first_line + reader.line_num - 1, row) for row in reader if row)
+def _numbered(path: Path, reader: Any, first_line: int) -> Iterator[tuple[int, list[str]]]:
+    """Each row with the line on which it begins; blank lines are passed over."""
+    begin = first_line
     try:
-        return list(islice(rows, BATCH_ROWS))
+        for row in reader:
+            if row:
+                yield begin, row
+            begin = first_line + reader.line_num
     except csv.Error as error:
-        raise refused(path, [BadRow(first_line + reader.line_num - 1, str(error))]) from error
+        raise refused(path, [BadRow(begin, str(error))]) from error
 
 
 def _lines(path: Path, blocks: Iterator[bytes], line: int) -> Iterator[str]:

@@ -13,10 +13,12 @@ BATCH_ROWS = 250_000
 
 
 def read(path: Path, options: ImportOptions, report: FileReport) -> Iterator[pl.DataFrame]:
+    with path.open("rb"):
+        pass  # a missing file, or a folder, is said in the system's words
     try:
-        rows = pl.scan_parquet(path)
+        rows = pl.scan_parquet(path, glob=False, hive_partitioning=False)
         header = rows.collect_schema().names()
-        yield from to_batches(path, header, _tables(rows), options, report, place="row")
+        yield from to_batches(path, header, lambda: _tables(rows), options, report, place="row")
     except pl.exceptions.PolarsError as error:
         raise ImportRefused(f"{path.name}: this is not a readable Parquet file") from error
 

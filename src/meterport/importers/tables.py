@@ -1,6 +1,6 @@
 """From a file's own tables to batches of READING_SCHEMA; what CSV and Parquet have in common."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from meterport.domain.errors import ImportRefused
 from meterport.domain.readings import READING_SCHEMA
 from meterport.importers.base import UNITS, ColumnSource, FileReport, ImportOptions, refused
 from meterport.importers.columns import readings
-from meterport.importers.registers import differences
+from meterport.importers.registers import commonest_steps, differences
 
 
 @dataclass(frozen=True)
@@ -24,22 +24,35 @@ class Table:
 def to_batches(
     path: Path,
     header: Sequence[str],
-    tables: Iterable[Table],
+    tables: Callable[[], Iterable[Table]],
     options: ImportOptions,
     report: FileReport,
     *,
     place: str = "line",
 ) -> Iterator[pl.DataFrame]:
-    """Raises ImportRefused, naming the file and the place, at the first table with bad rows."""
+    """`tables` reads the file from its beginning; registers need that twice.
+
+    Raises ImportRefused, naming the file and the place, at the first table with bad rows.
+    """
     columns = _columns(path, header, options)
     used = {source.name for source in columns.values()}
     report.ignored_columns = [name for name in header if name not in used]
-    report.missing_columns = [name for name in READING_SCHEMA if name not in columns]
+    report.missing_columns = [
+        name for name in READING_SCHEMA if name not in columns and name not in options.fixed
+    ]
     registers = {
         name: UNITS[name][source.unit] for name, source in columns.items() if source.is_register
     }
-    batches = _batches(path, tables, columns, options, report, place)
-    yield from differences(batches, registers, report) if registers else batches
+
+    def batches() -> Iterator[pl.DataFrame]:
+        return _batches(path, tables(), columns, options, place)
+
+    read = batches()
+    if registers:
+        read = differences(read, registers, commonest_steps(batches()), report)
+    for batch in read:
+        report.rows += batch.height
+        yield batch
 
 
 def _columns(
@@ -56,12 +69,13 @@ def _batches(
     tables: Iterable[Table],
     columns: Mapping[str, ColumnSource],
     options: ImportOptions,
-    report: FileReport,
     place: str,
 ) -> Iterator[pl.DataFrame]:
     for table in tables:
-        batch, bad = readings(table.values, columns, options, table.lines)
+        try:
+            batch, bad = readings(table.values, columns, options, table.lines)
+        except ImportRefused as error:
+            raise ImportRefused(f"{path.name}: {error.message}") from error
         if bad:
             raise refused(path, bad, unit=place)
-        report.rows += batch.height
         yield batch

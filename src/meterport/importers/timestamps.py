@@ -6,12 +6,17 @@ import polars as pl
 
 from meterport.domain.errors import ImportRefused
 
+# Written out, because Polars' own parser also takes unpadded numbers and leap seconds.
+_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_HOUR, _MINUTE = "(?:[01][0-9]|2[0-3])", "[0-5][0-9]"
+_PLAIN = f"^{_DATE}T{_HOUR}:{_MINUTE}:{_MINUTE}Z$"
 _ISO = (
-    r"^(?<date>\d{4}-\d\d-\d\d)[Tt ](?<time>\d\d:\d\d)(?<second>:\d\d)?(?:[.,]0+)?"
-    r"(?:[Zz]|(?<sign>[+-])(?<hours>\d\d):?(?<minutes>\d\d))?$"
+    f"^(?<date>{_DATE})[Tt ](?<time>{_HOUR}:{_MINUTE})(?<second>:{_MINUTE}(?:[.,]0+)?)?"
+    f"(?:[Zz]|(?<sign>[+-])(?<hours>0[0-9]|1[0-4]):?(?<minutes>{_MINUTE}))?$"
 )
-_HAS_OFFSET = r"([Zz]|[+-]\d\d:?\d\d)$"
+_HAS_OFFSET = "([Zz]|[+-][0-9]{2}:?[0-9]{2})$"
 _EARLIEST_S, _LATEST_S = -2_208_988_800, 7_258_118_400  # 1900 to 2200
+_PER_SECOND = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 def utc_timestamps(values: pl.Series, unit: str, zone: ZoneInfo | None) -> pl.Series:
@@ -20,58 +25,64 @@ def utc_timestamps(values: pl.Series, unit: str, zone: ZoneInfo | None) -> pl.Se
     Raises ImportRefused where such a time has no zone: to guess it is how hours get lost.
     """
     if unit in ("epoch_s", "epoch_ms"):
-        times = _from_epoch(values, 1_000_000 if unit == "epoch_s" else 1_000)
-    elif values.dtype == pl.String:
-        times = _from_text(values, zone)
-    elif isinstance(values.dtype, pl.Datetime):
-        times = _from_datetimes(values, values.dtype, zone)
-    else:
-        raise ImportRefused(
-            f"the timestamp column holds {values.dtype}, not date-times; "
-            "seconds since 1970 are --map timestamp=COLUMN:epoch_s"
-        )
-    return (
-        times.to_frame("t").select(pl.when(_is_usable(pl.col("t"))).then(pl.col("t"))).to_series()
+        return _from_epoch(values, 1 if unit == "epoch_s" else 1_000)
+    if values.dtype == pl.String:
+        return _from_text(values, zone)
+    if isinstance(values.dtype, pl.Datetime):
+        return _from_datetimes(values, values.dtype, zone)
+    raise ImportRefused(
+        f"the timestamp column holds {values.dtype}, not date-times; "
+        "seconds since 1970 are --map timestamp=COLUMN:epoch_s"
     )
 
 
-def _is_usable(time: pl.Expr) -> pl.Expr:
-    in_range = time.dt.epoch("s").is_between(_EARLIEST_S, _LATEST_S)
-    return (time.dt.microsecond() == 0) & in_range
+def _from_epoch(values: pl.Series, per_second: int) -> pl.Series:
+    count = pl.col("t").cast(pl.Float64, strict=False)
+    return _instants(values, count, per_second).dt.replace_time_zone("UTC")
 
 
-def _from_epoch(values: pl.Series, unit_us: int) -> pl.Series:
-    # Up to 2**53 µs, the year 2255, float64 holds every microsecond.
-    us = pl.col("v").cast(pl.Float64, strict=False) * unit_us
-    whole = pl.when(us.abs() < 2**53).then(us.round()).cast(pl.Int64)
-    times = values.to_frame("v").select(whole.cast(pl.Datetime("us")))
-    return times.to_series().dt.replace_time_zone("UTC")
+def _instants(values: pl.Series, count: pl.Expr, per_second: int) -> pl.Series:
+    """Whole seconds of our centuries as times without a zone; what is not becomes null.
+
+    The range is looked at first: conversions far outside of it overflow.
+    """
+    in_range = count.is_between(_EARLIEST_S * per_second, _LATEST_S * per_second, closed="left")
+    whole = pl.when(in_range & (count % per_second == 0)).then(count).cast(pl.Int64)
+    seconds = whole.floordiv(per_second)
+    times = values.to_frame("t").select((seconds * 1_000_000).cast(pl.Datetime("us")))
+    return times.to_series()
 
 
 def _from_text(values: pl.Series, zone: ZoneInfo | None) -> pl.Series:
-    fast = values.str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_zone="UTC", strict=False)
-    if fast.null_count() == 0:
-        return fast
+    if values.str.contains(_PLAIN).all():
+        plain = values.str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_zone="UTC", strict=False)
+        return _in_our_centuries(plain)
     if zone is None and _any_without_offset(values):
         raise ImportRefused(
             "timestamps without a UTC offset; say their zone: --timezone UTC, "
             "--timezone Europe/Berlin, …"
         )
     parts = values.str.extract_groups(_ISO).struct.unnest()
-    local = parts.select(
-        (pl.col("date") + "T" + pl.col("time") + pl.col("second").fill_null(":00"))
-        .str.to_datetime("%Y-%m-%dT%H:%M:%S", strict=False)
-        .alias("local")
-    ).to_series()
-    offset_min = pl.col("hours").cast(pl.Int64) * 60 + pl.col("minutes").cast(pl.Int64)
-    east = pl.when(pl.col("sign") == "-").then(-offset_min).otherwise(offset_min).fill_null(0)
-    offset = parts.select(pl.duration(minutes=east)).to_series()
-    utc = (local - offset).dt.replace_time_zone("UTC")
+    second = pl.col("second").str.head(3).fill_null(":00")
+    text = pl.col("date") + "T" + pl.col("time") + second
+    local = parts.select(text.str.to_datetime("%Y-%m-%dT%H:%M:%S", strict=False)).to_series()
+    local = _in_our_centuries(local)
+    utc = (local - parts.select(_offset()).to_series()).dt.replace_time_zone("UTC")
     if zone is None:
         return utc
-    in_zone = _localised(local, zone)
-    has_offset = values.str.contains(_HAS_OFFSET)
-    return utc.zip_with(has_offset.fill_null(value=False), in_zone)
+    has_offset = values.str.contains(_HAS_OFFSET).fill_null(value=False)
+    return utc.zip_with(has_offset, _localised(local, zone))
+
+
+def _offset() -> pl.Expr:
+    minutes = pl.col("hours").cast(pl.Int64) * 60 + pl.col("minutes").cast(pl.Int64)
+    east = pl.when(pl.col("sign") == "-").then(-minutes).otherwise(minutes)
+    return pl.duration(minutes=east.fill_null(0))
+
+
+def _in_our_centuries(times: pl.Series) -> pl.Series:
+    inside = pl.col("t").dt.epoch("s").is_between(_EARLIEST_S, _LATEST_S, closed="left")
+    return times.to_frame("t").select(pl.when(inside).then(pl.col("t"))).to_series()
 
 
 def _any_without_offset(values: pl.Series) -> bool:
@@ -80,16 +91,14 @@ def _any_without_offset(values: pl.Series) -> bool:
 
 
 def _from_datetimes(values: pl.Series, dtype: pl.Datetime, zone: ZoneInfo | None) -> pl.Series:
-    whole = values.dt.nanosecond() == 0
-    times = values.to_frame("t").select(pl.when(pl.lit(whole)).then(pl.col("t"))).to_series()
-    times = times.dt.cast_time_unit("us")
-    if dtype.time_zone is not None:
-        return times.dt.convert_time_zone("UTC")
-    if zone is None:
+    if dtype.time_zone is None and zone is None:
         raise ImportRefused(
             "timestamps without a time zone; say which: --timezone UTC, --timezone Europe/Berlin, …"
         )
-    return _localised(times, zone)
+    times = _instants(values, pl.col("t").to_physical(), _PER_SECOND[dtype.time_unit])
+    if dtype.time_zone is None and zone is not None:
+        return _localised(times, zone)
+    return times.dt.replace_time_zone("UTC")
 
 
 def _localised(local: pl.Series, zone: ZoneInfo) -> pl.Series:

@@ -92,7 +92,7 @@ def _attempt(job: Job, at: Workplace) -> None:
             _run(job, at, heartbeat)
     except LeaseLost:
         log.warning("export_lost_lease")
-        at.objects.delete(job.key)
+        _remove(job, at)
     except HandedBack:
         at.jobs.hand_back(job)
         log.info("export_handed_back")
@@ -121,7 +121,15 @@ def _run(job: Job, at: Workplace, heartbeat: _Heartbeat) -> None:
     log.info("export_completed", rows=file.rows, size_bytes=file.size_bytes)
 
 
+def _remove(job: Job, at: Workplace) -> None:
+    """What cannot be removed now is left to the sweep."""
+    try:
+        at.objects.delete(job.key)
+    except OSError as error:
+        log.warning("leftover_not_removed", reason=error.strerror)
+
+
 def _fail(job: Job, at: Workplace, error: ExportError) -> None:
     if at.jobs.fail(job, error):
         log.info("export_failed", code=error.code, cause=repr(error.__cause__))
-    at.objects.delete(job.key)
+    _remove(job, at)

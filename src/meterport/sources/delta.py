@@ -165,7 +165,7 @@ def _translated() -> Iterator[None]:
         yield
     except (OSError, DeltaError) as error:
         raise SourceUnavailable(unavailable, "The service's log names the cause") from error
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise SourceDataInvalid(
             "A file of the readings store is damaged", "The service's log names the file"
         ) from error

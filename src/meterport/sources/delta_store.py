@@ -9,11 +9,13 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from meterport.domain.errors import ImportRefused
 from meterport.domain.readings import (
@@ -74,15 +76,18 @@ class DeltaReadings:
         with tempfile.TemporaryDirectory(prefix=STAGING, dir=self._folder) as staging:
             spool = _Spool(Path(staging))
             for batch in batches:
-                spool.add(batch)
-            table = DeltaTable(str(self._folder))
-            intervals, derived = self._intervals(spool, known_intervals)
-            change = _Change(rows_given=spool.rows)
-            live = data_files(table)
-            for month in spool.months():
-                files = [f for f in live if f.month == month]
-                self._merge_month(month, spool.month(month), intervals, files, change)
-        return self._commit(table, change, fence, derived)
+                with _refused():
+                    spool.add(batch)
+            with _refused():
+                table = DeltaTable(str(self._folder))
+                intervals, derived = self._intervals(spool, known_intervals)
+                change = _Change(rows_given=spool.rows)
+                live = data_files(table)
+                for month in spool.months():
+                    files = [f for f in live if f.month == month]
+                    self._merge_month(month, spool.month(month), intervals, files, change)
+        with _refused():
+            return self._commit(table, change, fence, derived)
 
     def _commit(
         self, table: DeltaTable, change: _Change, fence: Callable[[], None], derived: Counter[int]
@@ -114,9 +119,7 @@ class DeltaReadings:
         touched = self._touched(new, files)
         old = self._lazy(touched)
         change.removed += touched
-        for meters in self._ranges(
-            pl.concat([new.select("smart_meter_id"), old.select("smart_meter_id")])
-        ):
+        for meters in self._ranges(new, old):
             fresh = _latest(_with_intervals(new.filter(meters).collect(), intervals))
             stored = old.filter(meters).collect()
             kept = stored.join(fresh, on=KEY, how="anti")
@@ -143,8 +146,15 @@ class DeltaReadings:
         paths = [self._folder / f.path for f in files]
         return pl.scan_parquet(paths, schema=READING_SCHEMA, hive_partitioning=False)
 
-    def _ranges(self, meters: pl.LazyFrame) -> Iterator[pl.Expr]:
-        counts = meters.group_by("smart_meter_id").len().sort("smart_meter_id").collect()
+    def _ranges(self, *rows: pl.LazyFrame) -> Iterator[pl.Expr]:
+        """Meters by about a file's rows, as if each frame's rows replaced the others'."""
+        counts = (
+            pl.concat([some.group_by("smart_meter_id").len() for some in rows])
+            .group_by("smart_meter_id")
+            .max()
+            .sort("smart_meter_id")
+            .collect()
+        )
         for first, last in packed(counts, self._file_rows):
             yield _METER.is_between(pl.lit(first), pl.lit(last))
 
@@ -159,14 +169,26 @@ class DeltaReadings:
         ]
         if not steps:
             return _NO_INTERVALS, Counter()
-        days = _filled_from_known(pl.concat(steps), known)
-        newest = days.sort("day").group_by("smart_meter_id").last()
+        told = pl.concat(steps)
+        days = _filled_from_known(told, known)
+        newest = told.drop_nulls().sort("day").group_by("smart_meter_id").last()
         return days, Counter(newest["interval_s"].to_list())
 
     def _clear_staging(self) -> None:
         # Only one writer holds the lease, so whatever lies here was left by a dead one.
         for leftover in self._folder.glob(f"{STAGING}*"):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, DeltaError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise ImportRefused(
+            f"the readings store could not be read or written ({reason}); nothing was imported"
+        ) from error
 
 
 class _Spool:

@@ -1,0 +1,183 @@
+"""A database that does not answer is ServiceUnavailable, whatever was asked of it."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.pool import QueuePool
+
+from meterport.adapters.sql_database import Database
+from meterport.adapters.sql_jobs import SqlJobs
+from meterport.adapters.sql_meters import SqlMeters
+from meterport.adapters.sql_schema import upgrade
+from meterport.domain.errors import InternalError, ServiceUnavailable
+from meterport.domain.exports import ExportFile
+from meterport.domain.jobs import Job, Lease
+from tests import make
+from tests.contracts.conftest import Postgres
+
+LEASE = Lease("worker", timedelta(hours=1))
+FILE = ExportFile("key", 1, 1, "ab" * 32)
+
+
+def _writing(database: Database) -> None:
+    with SqlMeters(database).writing(patience=timedelta(0)):
+        raise AssertionError("nobody can be the writer of a database that is gone")
+
+
+CALLS: Mapping[str, Callable[[Database, Job], object]] = {
+    "add": lambda db, job: SqlJobs(db).add(job.request, owner="owner", idempotency_key="key"),
+    "get": lambda db, job: SqlJobs(db).get(job.id),
+    "claim": lambda db, job: SqlJobs(db).claim(LEASE),
+    "renew": lambda db, job: SqlJobs(db).renew(job, LEASE, rows_written=1),
+    "begin": lambda db, job: SqlJobs(db).begin(job, source_version=1, rows_expected=1),
+    "complete": lambda db, job: SqlJobs(db).complete(job, FILE),
+    "fail": lambda db, job: SqlJobs(db).fail(job, InternalError()),
+    "hand_back": lambda db, job: SqlJobs(db).hand_back(job),
+    "needs": lambda db, job: SqlJobs(db).needs(job.id, 1),
+    "meter": lambda db, job: SqlMeters(db).get("123"),
+    "meters": lambda db, job: SqlMeters(db).all(),
+    "version": lambda db, job: SqlMeters(db).version(),
+    "add_meters": lambda db, job: SqlMeters(db).add([], version=1),
+    "writing": lambda db, job: _writing(db),
+    "upgrade": lambda db, job: upgrade(db),
+}
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A claimed job of some database that answers."""
+    database = Database(f"sqlite:///{tmp_path_factory.mktemp('good')}/meterport.db")
+    upgrade(database)
+    SqlJobs(database).add(make.request(), owner="owner")
+    claimed = SqlJobs(database).claim(LEASE)
+    database.engine.dispose()
+    assert claimed is not None
+    return claimed
+
+
+def no_folder(folder: Path) -> str:
+    return f"sqlite:///{folder}/absent/meterport.db"
+
+
+def no_database(folder: Path) -> str:
+    (folder / "meterport.db").write_bytes(b"this is no database\n" * 500)
+    return f"sqlite:///{folder}/meterport.db"
+
+
+def closed_port(folder: Path) -> str:
+    return "postgresql+psycopg://postgres@127.0.0.1:1/meterport"
+
+
+@pytest.fixture(params=[no_folder, no_database, closed_port], ids=lambda kind: kind.__name__)
+def gone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    database = Database(request.param(tmp_path))
+    yield database
+    database.engine.dispose()
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_database_that_is_gone_is_service_unavailable(
+    call: str, gone: Database, job: Job
+) -> None:
+    with pytest.raises(ServiceUnavailable) as refusal:
+        CALLS[call](gone, job)
+
+    assert refusal.value.retryable
+
+
+@pytest.mark.parametrize("call", ["add", "get"])
+def test_a_damaged_file_is_service_unavailable(call: str, tmp_path: Path, job: Job) -> None:
+    path = tmp_path / "meterport.db"
+    made = Database(f"sqlite:///{path}")
+    upgrade(made)
+    made.engine.dispose()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    damaged = Database(f"sqlite:///{path}")
+
+    with pytest.raises(ServiceUnavailable):
+        CALLS[call](damaged, job)
+
+    damaged.engine.dispose()
+
+
+def test_a_folder_that_goes_away_takes_no_more_jobs(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    database = Database(f"sqlite:///{folder}/meterport.db")
+    upgrade(database)
+    shutil.rmtree(folder)
+
+    with pytest.raises(ServiceUnavailable):
+        SqlJobs(database).add(make.request(), owner="owner")
+
+    database.engine.dispose()
+
+
+def test_a_database_that_was_dropped_is_service_unavailable(
+    postgres: Postgres, migrated: str
+) -> None:
+    name = postgres.create(template=migrated)
+    database = Database(postgres.url(name))
+    jobs = SqlJobs(database)
+    job = jobs.add(make.request(), owner="owner").job
+    postgres.drop(name)
+
+    with pytest.raises(ServiceUnavailable):
+        jobs.get(job.id)
+
+    database.engine.dispose()
+
+
+def test_connections_that_the_server_closed_are_replaced(postgres: Postgres, migrated: str) -> None:
+    name = postgres.create(template=migrated)
+    database = Database(postgres.url(name))
+    jobs = SqlJobs(database)
+    added = jobs.add(make.request(), owner="owner").job
+    postgres.disconnect(name)
+
+    found = jobs.get(added.id)
+
+    assert found == added
+    database.engine.dispose()
+    postgres.drop(name)
+
+
+def test_a_connection_that_is_cut_within_a_transaction_is_service_unavailable(
+    postgres: Postgres, migrated: str
+) -> None:
+    name = postgres.create(template=migrated)
+    database = Database(postgres.url(name))
+    jobs = SqlJobs(database)
+
+    def cut() -> None:
+        with database.write() as connection:
+            postgres.disconnect(name)
+            connection.execute(text("SELECT 1"))
+
+    with pytest.raises(ServiceUnavailable):
+        cut()
+
+    assert jobs.add(make.request(), owner="owner").job.attempt == 0
+    database.engine.dispose()
+    postgres.drop(name)
+
+
+def test_no_connection_to_be_had_in_time_is_service_unavailable(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a database answers nobody and every connection waits for it."""
+    pool = database.engine.pool
+    assert isinstance(pool, QueuePool)
+    monkeypatch.setattr(pool, "_timeout", 0.1)
+
+    with ExitStack() as held:
+        for _ in range(15):
+            held.enter_context(database.engine.connect())
+        with pytest.raises(ServiceUnavailable):
+            SqlJobs(database).get("00000000-0000-4000-8000-000000000000")

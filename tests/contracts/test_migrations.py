@@ -1,0 +1,205 @@
+"""The schema that the migrations leave: the contract's jobs table, and what the adapters expect."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+
+import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from meterport.adapters import sql_tables
+from meterport.adapters.sql_database import Database
+from meterport.adapters.sql_jobs import SqlJobs
+from meterport.adapters.sql_schema import revision, upgrade
+from meterport.domain.errors import ServiceUnavailable
+from meterport.domain.jobs import JobStatus
+from tests import make
+
+# API.md, "The jobs table": name, type, nullable, default
+CONTRACT = {
+    "sqlite": [
+        ("id", "VARCHAR(36)", False, None),
+        ("smart_meter_id", "VARCHAR", False, None),
+        ("start_datetime", "TIMESTAMP", False, None),
+        ("end_datetime", "TIMESTAMP", False, None),
+        ("status", "VARCHAR", False, "'pending'"),
+        ("created_at", "TIMESTAMP", True, "CURRENT_TIMESTAMP"),
+        ("updated_at", "TIMESTAMP", True, "CURRENT_TIMESTAMP"),
+        ("file_path", "VARCHAR", True, None),
+        ("error_message", "TEXT", True, None),
+        ("record_count", "INTEGER", True, None),
+        ("file_size_bytes", "BIGINT", True, None),
+    ],
+    "postgresql": [
+        ("id", "UUID", False, None),
+        ("smart_meter_id", "VARCHAR", False, None),
+        ("start_datetime", "TIMESTAMP WITHOUT TIME ZONE", False, None),
+        ("end_datetime", "TIMESTAMP WITHOUT TIME ZONE", False, None),
+        ("status", "VARCHAR", False, "'pending'::character varying"),
+        ("created_at", "TIMESTAMP WITHOUT TIME ZONE", True, "CURRENT_TIMESTAMP"),
+        ("updated_at", "TIMESTAMP WITHOUT TIME ZONE", True, "CURRENT_TIMESTAMP"),
+        ("file_path", "VARCHAR", True, None),
+        ("error_message", "TEXT", True, None),
+        ("record_count", "INTEGER", True, None),
+        ("file_size_bytes", "BIGINT", True, None),
+    ],
+}
+A_JOB_ID = "1e500000-0000-4000-8000-000000000000"
+CONTRACTS_OWN_INSERT = f"""
+    INSERT INTO jobs (id, smart_meter_id, start_datetime, end_datetime)
+    VALUES ('{A_JOB_ID}', '123', '2024-01-01 00:00:00', '2024-01-31 23:59:59')
+"""  # noqa: S608  # a constant
+UPGRADE_WHEN_TOLD = """
+import sys
+import alembic.command
+from meterport.adapters.sql_database import Database
+from meterport.adapters.sql_schema import upgrade
+
+database = Database(sys.argv[1])
+with database.read():
+    print("ready", flush=True)
+sys.stdin.readline()
+upgrade(database)
+"""
+
+
+@pytest.fixture
+def empty(empty_url: str) -> Iterator[Database]:
+    database = Database(empty_url)
+    yield database
+    database.engine.dispose()
+
+
+def shape(database: Database) -> dict[str, object]:
+    """Of each table the columns and the keys. SQLite stores TIMESTAMP and DATETIME alike."""
+    inspector, dialect = inspect(database.engine), database.engine.dialect
+    return {
+        table: [
+            [
+                (
+                    c["name"],
+                    c["type"].compile(dialect).replace("DATETIME", "TIMESTAMP"),
+                    c["nullable"],
+                )
+                for c in inspector.get_columns(table)
+            ],
+            inspector.get_pk_constraint(table)["constrained_columns"],
+            [
+                (f["constrained_columns"], f["referred_table"], f["referred_columns"])
+                for f in inspector.get_foreign_keys(table)
+            ],
+        ]
+        for table in inspector.get_table_names()
+    }
+
+
+def test_the_jobs_table_begins_with_the_contracts_columns(database: Database) -> None:
+    dialect = database.engine.dialect
+
+    found = inspect(database.engine).get_columns("jobs")[:11]
+
+    assert [
+        (column["name"], column["type"].compile(dialect), column["nullable"], column["default"])
+        for column in found
+    ] == CONTRACT[dialect.name]
+    assert inspect(database.engine).get_pk_constraint("jobs")["constrained_columns"] == ["id"]
+
+
+def test_every_other_column_of_a_job_may_be_left_out(database: Database) -> None:
+    additive = inspect(database.engine).get_columns("jobs")[11:]
+
+    assert additive
+    assert [c["name"] for c in additive if not c["nullable"] and c["default"] is None] == []
+
+
+def test_a_row_of_the_contracts_columns_alone_is_a_pending_job(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(text(CONTRACTS_OWN_INSERT))
+
+    job = SqlJobs(database).get(A_JOB_ID)
+
+    assert job is not None
+    assert job.id == A_JOB_ID
+    assert job.status is JobStatus.PENDING
+    assert job.request.filename("csv") == "smart_meter_123_20240101_20240131.csv"
+    assert abs(job.created_at - datetime.now(UTC)) < timedelta(minutes=1)
+    assert abs(job.updated_at - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_the_adapters_tables_are_those_of_the_migrations(empty: Database) -> None:
+    upgrade(empty)
+    migrated = shape(empty)
+    sql_tables.metadata.drop_all(empty.engine)
+
+    sql_tables.metadata.create_all(empty.engine)
+
+    assert shape(empty) == migrated
+    assert set(migrated) == {*sql_tables.metadata.tables, "alembic_version"}
+
+
+def test_an_upgrade_reaches_the_newest_migration(empty: Database) -> None:
+    scripts = ScriptDirectory(str(files("meterport.migrations")))
+
+    upgrade(empty)
+
+    assert revision(empty) == scripts.get_current_head()
+
+
+def test_an_empty_database_has_no_revision(empty: Database) -> None:
+    assert revision(empty) is None
+
+
+def test_a_second_upgrade_changes_nothing(empty: Database) -> None:
+    upgrade(empty)
+    before = shape(empty)
+    job = SqlJobs(empty).add(make.request(), owner="owner").job
+
+    upgrade(empty)
+
+    assert shape(empty) == before
+    assert SqlJobs(empty).get(job.id) == job
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(empty: Database) -> None:
+    with empty.write() as connection:
+        connection.execute(text("CREATE TABLE meters (in_the_way INTEGER)"))
+
+    with pytest.raises((ServiceUnavailable, DBAPIError)):
+        upgrade(empty)
+
+    assert inspect(empty.engine).get_table_names() == ["meters"]
+    with empty.write() as connection:
+        connection.execute(text("DROP TABLE meters"))
+    upgrade(empty)
+    assert "jobs" in inspect(empty.engine).get_table_names()
+
+
+def test_programs_that_start_together_upgrade_the_database_once(empty_url: str) -> None:
+    with ExitStack() as running:
+        programs = [upgrading(empty_url, running) for _ in range(3)]
+        for program in programs:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "ready\n"
+
+        for program in programs:
+            assert program.stdin is not None
+            program.stdin.write("go\n")
+            program.stdin.flush()
+
+        errors = [program.communicate(timeout=60)[1] for program in programs]
+    assert [error for error, p in zip(errors, programs, strict=True) if p.returncode] == []
+
+
+def upgrading(url: str, running: ExitStack) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", UPGRADE_WHEN_TOLD, url]
+    program = running.enter_context(
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    )
+    running.callback(program.kill)
+    return program
