@@ -45,7 +45,7 @@ def readings(
 
 
 def many_readings(rows: int, *, meter: str = "123", start: datetime = JANUARY) -> pl.DataFrame:
-    """A reading a minute; the n-th has n / 1000 kWh, so that any row can be told from others."""
+    """A reading a minute; the n-th has n thousandths of a kWh, to tell rows apart."""
     minute = pl.int_range(rows, eager=True)
     empty = pl.Series([None], dtype=pl.Float64)
     return pl.DataFrame(

@@ -1,5 +1,7 @@
 """Settings in, services out: the only module that names adapters."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from meterport.adapters.local_dispatch import LocalDispatch
@@ -59,22 +61,30 @@ def prepare(settings: Settings) -> Services:
 
     Raises StartRefused if the home cannot be used.
     """
-    try:
-        make_folder(settings.data.absolute())
+    with usable(settings):
         make_folder(settings.files)
         DeltaReadings(settings.readings).create()
-    except OSError as error:
-        raise StartRefused(
-            f"cannot use the data folder {settings.data}: {error.strerror}; "
-            "choose another with --data or METERPORT_DATA"
-        ) from error
-    database = Database(settings.jobs_url)
-    upgrade(database)
+    database = upgrade_schema(settings)
     services = _services(settings, database)
     refresh_meters(source=services.source, catalog=services.catalog)
     return services
 
 
-def upgrade_schema(settings: Settings) -> None:
-    make_folder(settings.data.absolute())
-    upgrade(Database(settings.jobs_url))
+def upgrade_schema(settings: Settings) -> Database:
+    with usable(settings):
+        make_folder(settings.data.absolute())
+    database = Database(settings.jobs_url)
+    upgrade(database)
+    return database
+
+
+@contextmanager
+def usable(settings: Settings) -> Iterator[None]:
+    """Raises StartRefused, with the remedy, where the data folder fails us."""
+    try:
+        yield
+    except OSError as error:
+        raise StartRefused(
+            f"cannot use the data folder {settings.data}: {error.strerror}; "
+            "choose another with --data or METERPORT_DATA"
+        ) from error

@@ -30,7 +30,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 def run_demo(settings: Settings, *, extra_meters: int, days: int, stay: bool) -> None:
     """For load tests `extra_meters` more are loaded, each with `days` days until now."""
-    check_free(settings.data)
+    check_free(settings)
     _load(settings, extra_meters, days)
     with _service(settings) as (base_url, process):
         _export(Client(base_url), settings.data / "downloads")

@@ -11,13 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import structlog
 import uvicorn
 
 from meterport.adapters.local_dispatch import listening
-from meterport.bootstrap import Services, prepare
+from meterport.bootstrap import Services, prepare, usable
 from meterport.domain.errors import StartRefused
 from meterport.housekeeping import keep_house
 from meterport.settings import PREFIX, Settings
@@ -36,11 +35,12 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     """
     check_address(settings)
     services = prepare(settings)
-    # uvicorn hands the signal on when it is done; then we stop the workers and return.
+    server = _api(services, settings)
+    # From here on a signal is an order to stop, also before and after uvicorn listens to it.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     with (
-        _only_one(settings.data),
+        _only_one(settings),
         _bound(settings.host, settings.port) as listener,
         listening(settings.data) as wake,
         Workers(settings, wake.fileno()).running(),
@@ -48,7 +48,7 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     ):
         host, port = listener.getsockname()[:2]
         ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-        _run_api(services, settings, listener)
+        server.run(sockets=[listener])
 
 
 def check_address(settings: Settings) -> None:
@@ -114,7 +114,11 @@ class Workers:
             if self._stopping.is_set():
                 return None
             worker = subprocess.Popen(  # noqa: S603 - our own program, no input in the command
-                command, env=_environment(self._settings), pass_fds=[self._wake_fd]
+                command,
+                env=_environment(self._settings),
+                pass_fds=[self._wake_fd],
+                # A group of its own: Ctrl-C is for us, who then tell the workers.
+                process_group=0,
             )
             self._running.add(worker)
             return worker
@@ -145,7 +149,7 @@ def _as_variable(value: object) -> str:
     return ",".join(value) if isinstance(value, list) else str(value)
 
 
-def _run_api(services: Services, settings: Settings, listener: socket.socket) -> None:
+def _api(services: Services, settings: Settings) -> uvicorn.Server:
     config = uvicorn.Config(
         create_app(services, settings),
         log_config=None,
@@ -155,7 +159,7 @@ def _run_api(services: Services, settings: Settings, listener: socket.socket) ->
         proxy_headers=False,
         timeout_graceful_shutdown=10,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    return uvicorn.Server(config)
 
 
 @contextmanager
@@ -184,21 +188,24 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def check_free(data: Path) -> None:
+def check_free(settings: Settings) -> None:
     """Raises StartRefused if a service runs on this data folder."""
-    if data.is_dir():
-        with _only_one(data):
+    if settings.data.is_dir():
+        with _only_one(settings):
             pass
 
 
 @contextmanager
-def _only_one(data: Path) -> Iterator[None]:
+def _only_one(settings: Settings) -> Iterator[None]:
     """The lock goes with the process, however it ends."""
-    with (data / "serve.lock").open("a") as lock:
+    with usable(settings):
+        lock = (settings.data / "serve.lock").open("a")
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StartRefused(
-                f"another meterport serves {data} already; stop it, or choose another --data"
+                f"another meterport serves {settings.data} already; stop it, or choose "
+                "another --data"
             ) from error
         yield

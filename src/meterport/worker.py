@@ -38,7 +38,7 @@ def run_worker(settings: Settings, *, wake_fd: int | None, parent: int | None) -
         stopping=stopping,
     )
     receiver = None if wake_fd is None else socket.socket(fileno=wake_fd)
-    with _signals(stopping.set, supervised=parent is not None) as signalled:
+    with _signals(stopping.set) as signalled:
         log.info("worker_ready")
         while not stopping.is_set() and _has_parent(parent):
             if not _worked(at):
@@ -59,7 +59,7 @@ def _has_parent(parent: int | None) -> bool:
 
 
 @contextmanager
-def _signals(stop: Callable[[], None], *, supervised: bool) -> Iterator[int]:
+def _signals(stop: Callable[[], None]) -> Iterator[int]:
     """Yields a descriptor that becomes readable when a signal has arrived."""
     readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -68,6 +68,5 @@ def _signals(stop: Callable[[], None], *, supervised: bool) -> Iterator[int]:
         os.write(writable, b"!")
 
     signal.signal(signal.SIGTERM, handle)
-    # Ctrl-C reaches the whole group; a supervised worker waits for its supervisor's word.
-    signal.signal(signal.SIGINT, signal.SIG_IGN if supervised else handle)
+    signal.signal(signal.SIGINT, handle)
     yield readable

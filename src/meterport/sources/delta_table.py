@@ -8,6 +8,7 @@ Commits: written by our own sequence (data files synced, log entry, sync of log 
 Source:  Delta Transaction Log Protocol, "Add File and Remove File", "Per-file Statistics".
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema
@@ -65,6 +67,8 @@ def delta_schema() -> Schema:
 
 def create(folder: Path) -> None:
     """Create the empty table, durably, unless it is there."""
+    if unquote(str(folder)) != str(folder):
+        raise OSError(errno.EINVAL, "Delta Lake would decode the percent escape in its name")
     if DeltaTable.is_deltatable(str(folder)):
         return
     durable.make_folder(folder)
