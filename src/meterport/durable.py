@@ -23,16 +23,19 @@ def make_folder(folder: Path) -> None:
 
 def publish(part: Path, final: Path) -> None:
     """Give a synced part its final name. Both lie on one file system, so this is a rename."""
+    folder = final.parent
+    make_folder(folder.parent)
     while True:
-        make_folder(final.parent)
+        # Nothing slow in between: the folder may go with the last file that another removes.
+        folder.mkdir(mode=0o700, exist_ok=True)
         try:
             part.replace(final)
             break
         except FileNotFoundError:
-            # The folder may have gone with its last other file, between the two lines above.
             if not part.exists():
                 raise
-    sync_folder(final.parent)
+    sync_folder(folder)
+    sync_folder(folder.parent)
 
 
 def write_file(part: Path, data: bytes) -> None:

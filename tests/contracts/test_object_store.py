@@ -151,7 +151,8 @@ def test_an_attempt_publishes_while_files_of_others_are_removed(objects: ObjectS
     done = Event()
 
     def clean_up() -> None:
-        while not done.is_set():
+        # Pauses, or this thread holds the interpreter whenever the other could go on.
+        while not done.wait(0.001):
             objects.delete(FIRST)
 
     cleaner = Thread(target=clean_up)
