@@ -74,7 +74,7 @@ def _postgresql_now(element: db_now, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 class Database:
-    """Hands out transactions. Dispose of it before forking."""
+    """Hands out transactions, each from a pool of connections; not for use across a fork."""
 
     def __init__(self, url: str) -> None:
         self.engine = connect(url)

@@ -187,7 +187,7 @@ def _refused() -> Iterator[None]:
     except (OSError, DeltaError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise ImportRefused(
-            f"the readings store could not be read or written ({reason}); nothing was imported"
+            f"the readings store could not be read or written ({reason}); import again"
         ) from error
 
 
