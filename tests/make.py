@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from meterport.bootstrap import Services, prepare
+from meterport.domain.errors import SourceUnavailable
 from meterport.domain.exports import ExportRequest
 from meterport.domain.jobs import Lease
 from meterport.domain.period import Period
@@ -72,6 +73,10 @@ def period(start: datetime = JANUARY, *, minutes: int = 60) -> Period:
 
 def request(meter: str = "123", *, minutes: int = 60, start: datetime = JANUARY) -> ExportRequest:
     return ExportRequest(meter, period(start, minutes=minutes))
+
+
+def error() -> SourceUnavailable:
+    return SourceUnavailable("The readings store cannot be read", "The log names the cause")
 
 
 def body(**changes: object) -> dict[str, object]:

@@ -1,59 +1,128 @@
 """Settings in, services out: the only module that names adapters."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+from meterport.adapters.local_disk import LocalDisk
 from meterport.adapters.local_dispatch import LocalDispatch
 from meterport.adapters.local_files import LocalFiles
+from meterport.adapters.sql_checkup import SqlCheckup
 from meterport.adapters.sql_database import Database
+from meterport.adapters.sql_erasures import SqlErasures, detach
+from meterport.adapters.sql_job_archive import SqlJobArchive
 from meterport.adapters.sql_jobs import SqlJobs
+from meterport.adapters.sql_leases import SqlLeases
 from meterport.adapters.sql_meters import SqlMeters
-from meterport.adapters.sql_schema import check, upgrade
-from meterport.domain.errors import StartRefused
+from meterport.adapters.sql_schema import check, revision, upgrade
+from meterport.adapters.sqlite_backup import SqliteBackup
+from meterport.domain.errors import MeterportError, StartRefused
 from meterport.durable import make_folder
 from meterport.ports import (
+    Checkup,
+    DatabaseCopier,
     Dispatcher,
+    Erasures,
+    JobArchive,
     JobStore,
+    Leases,
     MeterCatalog,
     ObjectStore,
     ReadingSource,
     ReadingStore,
+    ReadingUpkeep,
+    Space,
 )
 from meterport.services.refresh_meters import refresh_meters
 from meterport.settings import Settings
 from meterport.sources.delta import DeltaSource
 from meterport.sources.delta_store import DeltaReadings
+from meterport.sources.delta_upkeep import DeltaUpkeep
+
+MARKER = "restore-under-way"
 
 
 @dataclass(frozen=True)
 class Services:
     jobs: JobStore
+    archive: JobArchive
+    leases: Leases
     dispatcher: Dispatcher
     source: ReadingSource
     readings: ReadingStore
+    upkeep: ReadingUpkeep
     catalog: MeterCatalog
     objects: ObjectStore
+    space: Space
+    checkups: list[Checkup]
+    copier: DatabaseCopier
+    erasures: Erasures
 
 
 def connect(settings: Settings) -> Services:
     """The services on a home that `prepare` has prepared. Raises StartRefused on another schema."""
     if not settings.data.is_dir():
         raise StartRefused(f"there is no data folder {settings.data}; `meterport serve` makes one")
+    _check_whole(settings)
     database = Database(settings.jobs_url)
     check(database)
     return _services(settings, database)
 
 
 def _services(settings: Settings, database: Database) -> Services:
+    # Of the three disks; all of them are one unless the operator chose others.
+    space = LocalDisk(
+        [settings.data, settings.files, settings.readings], settings.disk_reserve_bytes
+    )
     return Services(
         jobs=SqlJobs(database),
+        archive=SqlJobArchive(database),
+        leases=SqlLeases(database),
         dispatcher=LocalDispatch(settings.data),
         source=DeltaSource(settings.readings),
-        readings=DeltaReadings(settings.readings),
+        readings=DeltaReadings(settings.readings, space=space),
+        upkeep=DeltaUpkeep(settings.readings),
         catalog=SqlMeters(database),
-        objects=LocalFiles(settings.files),
+        objects=LocalFiles(settings.files, space),
+        space=space,
+        checkups=[SqlCheckup(database), space],
+        copier=SqliteBackup(database),
+        erasures=SqlErasures(database),
     )
+
+
+@contextmanager
+def archive_in(database: Path) -> Iterator[JobArchive]:
+    """The jobs of a database file, such as a backup's."""
+    opened = Database(f"sqlite:///{database.absolute()}")
+    try:
+        yield SqlJobArchive(opened)
+    finally:
+        opened.engine.dispose()
+
+
+@contextmanager
+def open_staged(settings: Settings, *, version: int) -> Iterator[Services]:
+    """The services on a copy of a backup that is about to take a home's place."""
+    database = Database(settings.jobs_url)
+    try:
+        upgrade(database)
+        detach(database, version=version)
+        yield _services(settings, database)
+    finally:
+        database.engine.dispose()
+
+
+def erased_meters(settings: Settings) -> Sequence[str]:
+    """The meters that a home has forgotten; none if there is no readable home."""
+    database = Database(settings.jobs_url)
+    try:
+        return SqlErasures(database).all() if revision(database) else ()
+    except MeterportError:
+        return ()
+    finally:
+        database.engine.dispose()
 
 
 def prepare(settings: Settings) -> Services:
@@ -61,6 +130,7 @@ def prepare(settings: Settings) -> Services:
 
     Raises StartRefused if the home cannot be used.
     """
+    _check_whole(settings)
     with usable(settings):
         make_folder(settings.files)
         DeltaReadings(settings.readings).create()
@@ -68,6 +138,14 @@ def prepare(settings: Settings) -> Services:
     services = _services(settings, database)
     refresh_meters(source=services.source, catalog=services.catalog)
     return services
+
+
+def _check_whole(settings: Settings) -> None:
+    if (settings.data / MARKER).exists():
+        raise StartRefused(
+            f"a restore into {settings.data} was cut off; run `meterport restore BACKUP --replace` "
+            "again"
+        )
 
 
 def upgrade_schema(settings: Settings) -> Database:

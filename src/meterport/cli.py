@@ -23,8 +23,10 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The database of jobs.", no_args_is_help=True)
 config = typer.Typer(help="The settings.", no_args_is_help=True)
+jobs = typer.Typer(help="The exports that were asked for.", invoke_without_command=True)
 app.add_typer(db, name="db")
 app.add_typer(config, name="config")
+app.add_typer(jobs, name="jobs")
 
 Data = Annotated[
     Path | None, typer.Option("--data", help="Home of database, readings and files.", metavar="DIR")
@@ -119,6 +121,18 @@ def worker(
     run_worker(settings, wake_fd=wake_fd, parent=parent)
 
 
+@app.command()
+def housekeeping(
+    data: Data = None,
+    parent: Annotated[int | None, typer.Option(hidden=True)] = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Run the clock-driven work; `serve` does so by itself."""
+    from meterport.housekeeping import run_housekeeping
+
+    run_housekeeping(_settings(data=data, log_level=log_level), parent=parent)
+
+
 @app.command("import")
 def import_(
     files: Annotated[list[Path], typer.Argument(help="CSV or Parquet files.", metavar="FILE...")],
@@ -162,6 +176,104 @@ def meters(data: Data = None, as_json: Json = False) -> None:
     from meterport import cli_import
 
     _say(cli_import.meters(_settings(data=data), as_json=as_json))
+
+
+@jobs.callback()
+def list_jobs(
+    context: typer.Context,
+    data: Data = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the newest exports; or cancel one, or run one again."""
+    context.obj = data
+    if context.invoked_subcommand is None:
+        from meterport import cli_jobs
+
+        _say(cli_jobs.listed(_settings(data=data), limit=limit, as_json=as_json))
+
+
+@jobs.command()
+def cancel(context: typer.Context, job_id: str, data: Data = None) -> None:
+    """Call an export off that has not ended."""
+    from meterport import cli_jobs
+
+    _say(cli_jobs.cancelled(_settings(data=data or context.obj), job_id))
+
+
+@jobs.command()
+def rerun(context: typer.Context, job_id: str, data: Data = None) -> None:
+    """Ask for an export once more, from the same version of the readings if it is still kept."""
+    from meterport import cli_jobs
+
+    _say(cli_jobs.run_again(_settings(data=data or context.obj), job_id))
+
+
+@app.command()
+def doctor(
+    data: Data = None,
+    scrub: Annotated[bool, typer.Option("--scrub", help="Read every file through.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look the data folder over and say what to do; changes nothing."""
+    from meterport import cli_jobs
+
+    report, healthy = cli_jobs.examined(_settings(data=data), scrub=scrub, as_json=as_json)
+    _say(report)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Back up jobs, readings and files, also while the service runs."""
+    from meterport import cli_backup
+
+    report, whole = cli_backup.backed_up(_settings(data=data), target, as_json=as_json)
+    _say(report)
+    if not whole:
+        raise typer.Exit(1)
+
+
+@app.command()
+def restore(
+    backup: Annotated[Path, typer.Argument(help="A folder that `meterport backup` made.")],
+    data: Data = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in place of what is there.")
+    ] = False,
+    erasures: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Meters to erase again, from `erase --list`."),
+    ] = None,
+) -> None:
+    """Put a backup in place; the service must not run."""
+    from meterport import cli_backup
+
+    settings = _settings(data=data)
+    _say(cli_backup.restored(settings, backup, replace=replace, erasures=erasures))
+
+
+@app.command()
+def erase(
+    meter: Annotated[str | None, typer.Argument(metavar="METER")] = None,
+    data: Data = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the erased meters.")] = False,
+) -> None:
+    """Erase a meter's readings from every version, and its files; for ever."""
+    from meterport import cli_backup
+
+    if listed or meter is None:
+        _say(cli_backup.erasures(_settings(data=data)))
+        return
+    if not yes:
+        typer.confirm(f"Erase every reading and file of meter {meter}, for ever?", abort=True)
+    _say(cli_backup.erased(_settings(data=data), meter))
 
 
 @db.command()

@@ -1,7 +1,11 @@
 """Writes that survive a power cut: the bytes, the name and the folder, each synced in order."""
 
+import hashlib
 import os
 from pathlib import Path
+from typing import BinaryIO
+
+BLOCK_BYTES = 1 << 20
 
 
 def sync_folder(folder: Path) -> None:
@@ -48,3 +52,20 @@ def write_file(part: Path, data: bytes) -> None:
 def sync_file(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def copy(source: BinaryIO, to: Path) -> str:
+    """The SHA-256 of what was copied and synced."""
+    digest = hashlib.sha256()
+    with to.open("wb") as file:
+        while block := source.read(BLOCK_BYTES):
+            digest.update(block)
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import polars as pl
 
 from meterport.domain.errors import MeterportError
 from meterport.domain.exports import ExportFile, ExportRequest
-from meterport.domain.jobs import Job, JobId, Lease
+from meterport.domain.findings import Finding
+from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, Lease
 from meterport.domain.period import Period
-from meterport.domain.readings import Merged, MeterSummary
+from meterport.domain.readings import DamagedFile, Merged, MeterSummary
 
 
 @dataclass(frozen=True)
@@ -26,34 +28,154 @@ class Submission:
 class JobStore(Protocol):
     """The jobs table: the only truth about jobs.
 
-    Every method is one transaction. The methods of an attempt return False, and change nothing,
-    once the attempt is not the job's newest or its lease has run out.
+    Every method is one transaction. The methods of an attempt return False (`renew`: LOST), and
+    change nothing, once the attempt is not the job's newest or its lease has run out.
     """
 
     def add(
-        self, request: ExportRequest, *, owner: str, idempotency_key: str | None = None
+        self,
+        request: ExportRequest,
+        *,
+        owner: str,
+        idempotency_key: str | None = None,
+        source_version: int | None = None,
     ) -> Submission:
-        """Store the job durably. Raises IdempotencyKeyReused."""
+        """Store the job durably. Raises IdempotencyKeyReused.
+
+        `source_version`: the version of the readings to export; None: the newest at its start.
+        """
 
     def get(self, job_id: str) -> Job | None: ...
 
     def claim(self, lease: Lease) -> Job | None:
-        """Take the oldest job that nobody holds, as its next attempt."""
+        """Take the oldest job that nobody holds and that need not wait, as its next attempt."""
 
-    def renew(self, job: Job, lease: Lease, *, rows_written: int) -> bool: ...
+    def renew(self, job: Job, lease: Lease, *, rows_written: int) -> Hold:
+        """Keep the lease; CANCELLED says that somebody called the job off meanwhile."""
 
     def begin(self, job: Job, *, source_version: int | None, rows_expected: int) -> bool:
         """Pin what the attempt reads; a later attempt of the job reads the same."""
 
-    def complete(self, job: Job, file: ExportFile) -> bool: ...
+    def complete(self, job: Job, file: ExportFile, *, keep: timedelta = KEEP_FILES) -> bool:
+        """Also False once the job was called off. The file expires after `keep`."""
 
     def fail(self, job: Job, error: MeterportError) -> bool: ...
+
+    def retry(self, job: Job, *, after: timedelta) -> bool:
+        """Let go of the job, and let nobody take it before that time has passed."""
 
     def hand_back(self, job: Job) -> bool:
         """Let go of a job that was claimed but not finished; another worker may take it at once."""
 
-    def needs(self, job_id: JobId, attempt: int) -> bool:
-        """Whether that attempt's file is the job's result, or may still become it."""
+    def cancel(self, job_id: str) -> Job:
+        """Call a pending job off: at once where nobody works on it, else its worker is told.
+
+        Raises JobNotFound, or ExportNotCancellable once it has ended.
+        """
+
+
+class JobArchive(Protocol):
+    """The jobs table as housekeeping, doctor and backup see it: many jobs at once."""
+
+    def recent(self, limit: int) -> Sequence[Job]:
+        """The newest jobs, newest first."""
+
+    def stranded(self, *, since: timedelta) -> Sequence[JobId]:
+        """Jobs that anybody might take, and nobody has for that long: the oldest few hundred."""
+
+    def needed(self, keys: Collection[str]) -> set[str]:
+        """Those keys whose file is a job's result and not expired, or may still become one."""
+
+    def kept_files(self) -> Iterator[tuple[JobId, ExportFile]]:
+        """The results that have not expired."""
+
+    def oldest_version_in_use(self) -> int | None:
+        """Of the readings, by an unfinished job or a lease."""
+
+    def forget(self, *, older_than: timedelta) -> int:
+        """Remove a batch of records of jobs that ended and have no file any more; how many."""
+
+
+class Erasures(Protocol):
+    """The list of forgotten meters, kept so that a restored backup forgets them again."""
+
+    def begin(self, smart_meter_id: str) -> None:
+        """Record it; call off the meter's unfinished jobs, and let its files expire now."""
+
+    def finish(self, smart_meter_id: str) -> None: ...
+
+    def unfinished(self) -> Sequence[str]: ...
+
+    def all(self) -> Sequence[str]: ...
+
+
+class DatabaseCopier(Protocol):
+    def copy(self, target: Path) -> None:
+        """A consistent copy while others write. Raises BackupRefused."""
+
+
+class Checkup(Protocol):
+    def findings(self) -> Iterator[Finding]:
+        """What there is to say about the part's health; changes nothing."""
+
+
+class HeldLease(Protocol):
+    def check(self) -> None:
+        """Raise LeaseTaken if the lease was lost."""
+
+
+class ReadingUpkeep(Protocol):
+    """What a readings store needs from time to time; each change under the writer's lease.
+
+    `fence` is called last before a change and raises if that lease is gone.
+    Raises SourceUnavailable.
+    """
+
+    def crowded_months(self) -> Sequence[str]:
+        """Months in so many small files that reading gets slower."""
+
+    def compact(self, month: str, *, fence: Callable[[], None]) -> int:
+        """Rewrite the month's small files as few sorted ones; the same readings, a new version."""
+
+    def erase(self, smart_meter_id: str, *, fence: Callable[[], None]) -> tuple[int, int]:
+        """Make a version without that meter; how many readings went, and the version."""
+
+    def checkpoint(self) -> None:
+        """Make the newest version readable without the entries of all earlier ones, if due."""
+
+    def forget(
+        self, *, older_than: timedelta, in_use: int | None, now: datetime, fence: Callable[[], None]
+    ) -> int:
+        """Remove the versions superseded that long ago; how many data files went.
+
+        `in_use` and all later versions stay.
+        """
+
+    def scrub(self) -> Iterator[DamagedFile]:
+        """The data files whose bytes are not those that were committed."""
+
+    def look_over(self) -> Iterator[DamagedFile]:
+        """The data files that are missing or have another size; a scrub without the reading."""
+
+    def copy(self, target: Path, version: int) -> list[str]:
+        """Write that version, and no other, as a store of its own; the damaged files' names."""
+
+    def unnamed_files(self) -> Sequence[str]:
+        """Data files that no version names: an import that was cut off left them."""
+
+
+class Leases(Protocol):
+    def holding(
+        self,
+        name: str,
+        *,
+        patience: timedelta = timedelta(0),
+        readings_version: int | None = None,
+    ) -> AbstractContextManager[HeldLease]:
+        """Be the only holder of that name. Raises LeaseTaken when `patience` is at its end.
+
+        `readings_version` is kept from removal as long as the lease is held.
+        """
 
 
 class Dispatcher(Protocol):
@@ -64,6 +186,9 @@ class Dispatcher(Protocol):
 class ReadingSource(Protocol):
     def version(self) -> int | None:
         """The newest version; None where the source keeps none."""
+
+    def keeps(self, version: int) -> bool:
+        """Whether that version can still be read."""
 
     def scan(
         self,
@@ -99,11 +224,6 @@ class ReadingStore(Protocol):
         """
 
 
-class WriterLease(Protocol):
-    def check(self) -> None:
-        """Raise ImportBusy if the lease was lost."""
-
-
 class MeterCatalog(Protocol):
     """The meters table: a summary of the readings store, rebuildable from it."""
 
@@ -118,10 +238,20 @@ class MeterCatalog(Protocol):
 
     def add(self, added: Iterable[MeterSummary], *, version: int) -> None: ...
 
+    def remove(self, smart_meter_id: str, *, version: int) -> None: ...
+
     def replace(self, meters: Iterable[MeterSummary], *, version: int) -> None: ...
 
-    def writing(self, *, patience: timedelta) -> AbstractContextManager[WriterLease]:
-        """Be the only writer of readings. Raises ImportBusy when `patience` is at its end."""
+    def writing(self, *, patience: timedelta) -> AbstractContextManager[HeldLease]:
+        """Be the only writer of readings.
+
+        Raises ImportBusy when `patience` is at its end, as the lease's check does later.
+        """
+
+
+class Space(Protocol):
+    def check(self) -> None:
+        """Raise StorageFull once only the reserve is left, which keeps the service alive."""
 
 
 class Draft(Protocol):

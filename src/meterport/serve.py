@@ -1,31 +1,22 @@
-"""The API and its workers on one machine: start, watch, restart, stop."""
+"""The API, its workers and the housekeeping on one machine: start, serve, stop."""
 
 import fcntl
 import ipaddress
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
-import structlog
 import uvicorn
 
 from meterport.adapters.local_dispatch import listening
 from meterport.bootstrap import Services, prepare, usable
+from meterport.children import Child, Children
 from meterport.domain.errors import StartRefused
-from meterport.housekeeping import keep_house
 from meterport.settings import PREFIX, Settings
 from meterport.web.app import create_app
-
-STOP_GRACE_S = 30.0
-FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.1, 10.0
-
-log = structlog.get_logger()
 
 
 def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
@@ -35,20 +26,55 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     """
     check_address(settings)
     services = prepare(settings)
-    server = _api(services, settings)
+    server = _Server(_api(services, settings))
     # From here on a signal is an order to stop, also before and after uvicorn listens to it.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+        signal.signal(number, server.handle_exit)
     with (
-        _only_one(settings),
+        only_one(settings),
         _bound(settings.host, settings.port) as listener,
         listening(settings.data) as wake,
-        Workers(settings, wake.fileno()).running(),
-        _housekeeping(services),
+        _children(settings, wake.fileno()) as children,
+        _stopped_at_once(server, children),
     ):
         host, port = listener.getsockname()[:2]
         ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
         server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Says when it was told to stop, which is long before the last download has ended."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.told_to_stop = threading.Event()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self.told_to_stop.set()
+
+
+@contextmanager
+def _children(settings: Settings, wake_fd: int) -> Iterator[Children]:
+    worker = Child(("worker", "--wake-fd", str(wake_fd)), (wake_fd,))
+    children = Children(settings, [worker] * settings.workers + [Child(("housekeeping",))])
+    with children.running():
+        yield children
+
+
+@contextmanager
+def _stopped_at_once(server: _Server, children: Children) -> Iterator[None]:
+    """Jobs are handed back as soon as the order comes, while downloads still run."""
+
+    def stop() -> None:
+        server.told_to_stop.wait()
+        children.stop()
+
+    threading.Thread(target=stop, name="stop", daemon=True).start()
+    try:
+        yield
+    finally:
+        server.told_to_stop.set()
 
 
 def check_address(settings: Settings) -> None:
@@ -66,91 +92,8 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class Workers:
-    """Worker processes; one that ends is started again, after a pause if it ended soon."""
-
-    def __init__(self, settings: Settings, wake_fd: int) -> None:
-        self._settings = settings
-        self._wake_fd = wake_fd
-        self._stopping = threading.Event()
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        keepers = [
-            threading.Thread(target=self._keep, name=f"worker-{number}", daemon=True)
-            for number in range(self._settings.workers)
-        ]
-        for keeper in keepers:
-            keeper.start()
-        try:
-            yield
-        finally:
-            self._stop(keepers)
-
-    def _keep(self) -> None:
-        backoff_s = FIRST_BACKOFF_S
-        while (worker := self._started()) is not None:
-            started = time.monotonic()
-            code = worker.wait()
-            self._running.discard(worker)
-            if self._stopping.is_set():
-                return
-            log.warning("worker_died", pid=worker.pid, code=code, restart_in_s=backoff_s)
-            self._stopping.wait(backoff_s)
-            lived_s = time.monotonic() - started
-            backoff_s = (
-                FIRST_BACKOFF_S
-                if lived_s > LONGEST_BACKOFF_S
-                else min(2 * backoff_s, LONGEST_BACKOFF_S)
-            )
-
-    def _started(self) -> subprocess.Popen[bytes] | None:
-        command = [sys.executable, "-m", "meterport", "worker"]
-        command += ["--wake-fd", str(self._wake_fd), "--parent", str(os.getpid())]
-        # Under the lock, so that no worker starts behind the back of _stop.
-        with self._lock:
-            if self._stopping.is_set():
-                return None
-            worker = subprocess.Popen(  # noqa: S603 - our own program, no input in the command
-                command,
-                env=_environment(self._settings),
-                pass_fds=[self._wake_fd],
-                # A group of its own: Ctrl-C is for us, who then tell the workers.
-                process_group=0,
-            )
-            self._running.add(worker)
-            return worker
-
-    def _stop(self, keepers: list[threading.Thread]) -> None:
-        with self._lock:
-            self._stopping.set()
-            workers = list(self._running)
-        for worker in workers:
-            worker.terminate()
-        deadline = time.monotonic() + STOP_GRACE_S
-        for keeper in keepers:
-            keeper.join(max(0.0, deadline - time.monotonic()))
-        for worker in workers:
-            if worker.poll() is None:
-                log.warning("worker_killed", pid=worker.pid)
-                worker.kill()
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    """The settings as a child process reads them, also those that came by option."""
-    given = settings.model_dump(mode="json", exclude_defaults=True)
-    own = {f"{PREFIX}{name.upper()}": _as_variable(value) for name, value in given.items()}
-    return dict(os.environ) | own
-
-
-def _as_variable(value: object) -> str:
-    return ",".join(value) if isinstance(value, list) else str(value)
-
-
-def _api(services: Services, settings: Settings) -> uvicorn.Server:
-    config = uvicorn.Config(
+def _api(services: Services, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
         create_app(services, settings),
         log_config=None,
         access_log=False,
@@ -159,19 +102,6 @@ def _api(services: Services, settings: Settings) -> uvicorn.Server:
         proxy_headers=False,
         timeout_graceful_shutdown=10,
     )
-    return uvicorn.Server(config)
-
-
-@contextmanager
-def _housekeeping(services: Services) -> Iterator[None]:
-    stopping = threading.Event()
-    keeper = threading.Thread(target=keep_house, args=(services, stopping), name="housekeeping")
-    keeper.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        keeper.join()
 
 
 @contextmanager
@@ -191,12 +121,12 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
 def check_free(settings: Settings) -> None:
     """Raises StartRefused if a service runs on this data folder."""
     if settings.data.is_dir():
-        with _only_one(settings):
+        with only_one(settings):
             pass
 
 
 @contextmanager
-def _only_one(settings: Settings) -> Iterator[None]:
+def only_one(settings: Settings) -> Iterator[None]:
     """The lock goes with the process, however it ends."""
     with usable(settings):
         lock = (settings.data / "serve.lock").open("a")

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from meterport.domain.errors import StartRefused
+from meterport.domain.jobs import RetryPolicy
 
 PREFIX = "METERPORT_"
 
@@ -46,6 +47,39 @@ class Settings(BaseSettings):
     job_lease_s: Annotated[
         float, Field(ge=2, le=3600, description="Seconds without a heartbeat until a job is free")
     ] = 15.0
+    job_time_limit_s: Annotated[
+        float, Field(gt=0, description="Seconds that one attempt at a job may take")
+    ] = 7200.0
+    job_crashes: Annotated[
+        int, Field(ge=1, description="Attempts that may end with their worker")
+    ] = 5
+    job_retries: Annotated[
+        int, Field(ge=0, le=10, description="Retries after an error that may pass")
+    ] = 3
+    job_retry_s: Annotated[
+        float, Field(gt=0, le=60, description="Seconds before the first retry; they triple")
+    ] = 1.0
+    worker_restart_s: Annotated[
+        float, Field(ge=0, le=10, description="Seconds before a dead worker is started again")
+    ] = 0.1
+    keep_files_days: Annotated[
+        float, Field(gt=0, description="Days that a finished file can be downloaded")
+    ] = 7.0
+    keep_jobs_days: Annotated[
+        float, Field(gt=0, description="Days that a job's record is kept")
+    ] = 90.0
+    keep_versions_days: Annotated[
+        float, Field(ge=0, description="Days that earlier versions of the readings are kept")
+    ] = 7.0
+    disk_reserve_mib: Annotated[
+        int | None, Field(ge=0, description="MiB left free; empty: 5 %, at most 2 GiB")
+    ] = None
+    upkeep_every_h: Annotated[
+        float, Field(gt=0, description="Hours from one upkeep of the readings to the next")
+    ] = 1.0
+    scrub_every_h: Annotated[
+        float, Field(gt=0, description="Hours from one check of all readings files to the next")
+    ] = 24.0
     log_format: Annotated[
         Literal["auto", "console", "json"],
         Field(description="auto: console on a terminal, else JSON lines"),
@@ -76,6 +110,19 @@ class Settings(BaseSettings):
     @property
     def job_lease(self) -> timedelta:
         return timedelta(seconds=self.job_lease_s)
+
+    @property
+    def job_time_limit(self) -> timedelta:
+        return timedelta(seconds=self.job_time_limit_s)
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        first = timedelta(seconds=self.job_retry_s)
+        return RetryPolicy(self.job_crashes, self.job_retries, first)
+
+    @property
+    def disk_reserve_bytes(self) -> int | None:
+        return None if self.disk_reserve_mib is None else self.disk_reserve_mib << 20
 
 
 def load_settings(**given: Any) -> Settings:

@@ -1,12 +1,10 @@
 """A worker process: claim, run, record, again; asleep until woken, or for a second."""
 
 import os
-import signal
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from datetime import timedelta
 
 import structlog
 
@@ -14,10 +12,13 @@ from meterport.adapters.local_dispatch import wait
 from meterport.bootstrap import connect
 from meterport.domain.errors import MeterportError
 from meterport.domain.jobs import Lease
+from meterport.processes import has_parent, stop_signals
 from meterport.services.work_job import Workplace, work_job
 from meterport.settings import Settings
 
 POLL_S = 1.0
+ABANDONED = 75
+"""Exit code of a worker that hung in a job beyond its time."""
 
 log = structlog.get_logger()
 
@@ -36,11 +37,15 @@ def run_worker(settings: Settings, *, wake_fd: int | None, parent: int | None) -
         objects=services.objects,
         lease=Lease(f"{os.getpid()}-{uuid.uuid4().hex}", settings.job_lease),
         stopping=stopping,
+        policy=settings.retry_policy,
+        time_limit=settings.job_time_limit,
+        keep_files=timedelta(days=settings.keep_files_days),
+        abandon=lambda: os._exit(ABANDONED),
     )
     receiver = None if wake_fd is None else socket.socket(fileno=wake_fd)
-    with _signals(stopping.set) as signalled:
+    with stop_signals(stopping.set) as signalled:
         log.info("worker_ready")
-        while not stopping.is_set() and _has_parent(parent):
+        while not stopping.is_set() and has_parent(parent):
             if not _worked(at):
                 wait(receiver, others=[signalled], timeout_s=POLL_S)
     log.info("worker_stopped")
@@ -52,21 +57,3 @@ def _worked(at: Workplace) -> bool:
     except MeterportError as error:
         log.warning("worker_waits", code=error.code, reason=error.message)
         return False
-
-
-def _has_parent(parent: int | None) -> bool:
-    return parent is None or os.getppid() == parent
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[int]:
-    """Yields a descriptor that becomes readable when a signal has arrived."""
-    readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def handle(number: int, frame: object) -> None:
-        stop()
-        os.write(writable, b"!")
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
-    yield readable

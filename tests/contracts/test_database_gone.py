@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.pool import QueuePool
 
 from meterport.adapters.sql_database import Database
+from meterport.adapters.sql_job_archive import SqlJobArchive
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_meters import SqlMeters
 from meterport.adapters.sql_schema import upgrade
@@ -38,7 +39,14 @@ CALLS: Mapping[str, Callable[[Database, Job], object]] = {
     "complete": lambda db, job: SqlJobs(db).complete(job, FILE),
     "fail": lambda db, job: SqlJobs(db).fail(job, InternalError()),
     "hand_back": lambda db, job: SqlJobs(db).hand_back(job),
-    "needs": lambda db, job: SqlJobs(db).needs(job.id, 1),
+    "retry": lambda db, job: SqlJobs(db).retry(job, after=timedelta(0)),
+    "cancel": lambda db, job: SqlJobs(db).cancel(job.id),
+    "needed": lambda db, job: SqlJobArchive(db).needed([job.key]),
+    "recent": lambda db, job: SqlJobArchive(db).recent(1),
+    "stranded": lambda db, job: SqlJobArchive(db).stranded(since=timedelta(0)),
+    "kept_files": lambda db, job: list(SqlJobArchive(db).kept_files()),
+    "oldest_version": lambda db, job: SqlJobArchive(db).oldest_version_in_use(),
+    "forget": lambda db, job: SqlJobArchive(db).forget(older_than=timedelta(0)),
     "meter": lambda db, job: SqlMeters(db).get("123"),
     "meters": lambda db, job: SqlMeters(db).all(),
     "version": lambda db, job: SqlMeters(db).version(),

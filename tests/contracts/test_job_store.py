@@ -1,83 +1,39 @@
 """The laws of a JobStore, over every database that there is."""
 
-from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from meterport.adapters import sql_tables
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.domain.errors import SourceUnavailable
 from meterport.domain.exports import ExportFile, ExportRequest
-from meterport.domain.jobs import Job, JobError, JobId, JobStatus, Lease
+from meterport.domain.jobs import Hold, Job, JobError, JobStatus, Lease
 from meterport.domain.period import Period
 from meterport.ports import JobStore
-from tests import make
 from tests.contracts.conftest import at_once, wait_until
-
-LEASE = Lease("worker-1", timedelta(hours=1))
-BRIEF = Lease("worker-1", timedelta(milliseconds=200))
-OTHERS = Lease("worker-2", timedelta(hours=1))
-NOBODYS = JobId("00000000-0000-4000-8000-000000000000")
-ERROR = SourceUnavailable("The readings store cannot be read", "The service's log names the cause")
-
-CHANGES: Mapping[str, Callable[[JobStore, Job], bool]] = {
-    "renew": lambda jobs, job: jobs.renew(job, LEASE, rows_written=999),
-    "begin": lambda jobs, job: jobs.begin(job, source_version=999, rows_expected=999),
-    "complete": lambda jobs, job: jobs.complete(job, file_of(job)),
-    "fail": lambda jobs, job: jobs.fail(job, ERROR),
-    "hand_back": lambda jobs, job: jobs.hand_back(job),
-}
-ENDS = ("complete", "fail")
+from tests.contracts.jobs import (
+    BRIEF,
+    CHANGES,
+    ENDS,
+    LEASE,
+    NOBODYS,
+    OTHERS,
+    add,
+    claim,
+    claim_added,
+    expired,
+    get,
+    rewrite,
+)
 
 
 @pytest.fixture
 def jobs(database: Database) -> JobStore:
     return SqlJobs(database)
-
-
-def file_of(job: Job) -> ExportFile:
-    return ExportFile(job.key, rows=44640, size_bytes=5_000_000_000, sha256="ab" * 32)
-
-
-def add(jobs: JobStore, meter: str = "123") -> Job:
-    return jobs.add(make.request(meter), owner="owner").job
-
-
-def get(jobs: JobStore, job: Job) -> Job:
-    found = jobs.get(job.id)
-    assert found is not None
-    return found
-
-
-def claim(jobs: JobStore, lease: Lease = LEASE) -> Job:
-    job = jobs.claim(lease)
-    assert job is not None
-    return job
-
-
-def claim_added(jobs: JobStore) -> Job:
-    add(jobs)
-    return claim(jobs)
-
-
-def expired(jobs: JobStore) -> Job:
-    """An attempt whose lease has run out, while nobody else has taken the job."""
-    job = claim(jobs, BRIEF)
-    wait_until(lambda: not jobs.needs(job.id, job.attempt))
-    return job
-
-
-def rewrite(database: Database, job: Job, **values: Any) -> None:
-    """Change the row behind the store's back."""
-    with database.write() as connection:
-        connection.execute(
-            update(sql_tables.jobs).where(sql_tables.jobs.c.id == job.id).values(**values)
-        )
 
 
 def test_a_job_is_kept_as_it_was_asked_for(jobs: JobStore) -> None:
@@ -150,7 +106,6 @@ def test_an_unknown_or_malformed_id_is_no_job(jobs: JobStore, job_id: str) -> No
     found = jobs.get(job_id)
 
     assert found is None
-    assert not jobs.needs(JobId(job_id), 0)
 
 
 def test_an_empty_store_has_nothing_to_claim(jobs: JobStore) -> None:
@@ -237,7 +192,7 @@ def test_a_renewed_lease_runs_for_its_new_duration(jobs: JobStore, database: Dat
 
     with database.read() as connection:
         after = connection.execute(lease_until).scalar_one()
-    assert renewed
+    assert renewed is Hold.HELD
     assert timedelta(hours=2) <= after - before < timedelta(hours=2, minutes=2)
 
 
@@ -331,7 +286,7 @@ def test_a_stale_attempt_changes_nothing(change: str, jobs: JobStore) -> None:
 
     assert not done
     assert get(jobs, newest) == newest
-    assert jobs.renew(newest, OTHERS, rows_written=1)
+    assert jobs.renew(newest, OTHERS, rows_written=1) is Hold.HELD
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -377,56 +332,3 @@ def test_a_job_that_does_not_exist_cannot_be_changed(change: str, jobs: JobStore
     job = replace(claim_added(jobs), id=NOBODYS)
 
     assert not CHANGES[change](jobs, job)
-
-
-def needed(jobs: JobStore, job: Job, attempts: Collection[int]) -> list[int]:
-    return [attempt for attempt in attempts if jobs.needs(job.id, attempt)]
-
-
-def test_only_the_newest_attempt_is_needed_while_it_lives(jobs: JobStore) -> None:
-    first = claim_added(jobs)
-    jobs.hand_back(first)
-    second = claim(jobs)
-
-    assert needed(jobs, second, range(5)) == [2]
-
-
-@pytest.mark.parametrize("end", ["hand_back", "fail"])
-def test_an_attempt_that_let_go_without_a_file_is_not_needed(end: str, jobs: JobStore) -> None:
-    job = claim_added(jobs)
-
-    CHANGES[end](jobs, job)
-
-    assert needed(jobs, job, range(5)) == []
-
-
-def test_an_expired_attempt_is_not_needed(jobs: JobStore) -> None:
-    add(jobs)
-
-    job = expired(jobs)
-
-    assert needed(jobs, job, range(5)) == []
-
-
-def test_of_a_completed_job_its_file_alone_is_needed(jobs: JobStore) -> None:
-    first = claim_added(jobs)
-    jobs.hand_back(first)
-    second = claim(jobs)
-
-    jobs.complete(second, file_of(second))
-
-    assert needed(jobs, second, range(5)) == [2]
-
-
-def test_the_file_of_an_unknown_job_is_not_needed(jobs: JobStore) -> None:
-    claim_added(jobs)
-
-    assert not jobs.needs(NOBODYS, 1)
-
-
-@pytest.mark.parametrize("attempt", [2**31, 2**63, 10**30])
-def test_an_attempt_beyond_any_count_is_not_needed(attempt: int, jobs: JobStore) -> None:
-    """Such a number comes from the name of a stray file, and the sweep asks for it."""
-    job = claim_added(jobs)
-
-    assert not jobs.needs(job.id, attempt)

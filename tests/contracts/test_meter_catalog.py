@@ -245,7 +245,7 @@ def test_writers_that_wait_come_one_after_another(catalog: MeterCatalog) -> None
 def expire(database: Database) -> None:
     """As when the writer's machine slept past its lease."""
     with database.write() as connection:
-        connection.execute(text("UPDATE readings_state SET lease_until = '2024-01-01 00:00:00'"))
+        connection.execute(text("UPDATE leases SET lease_until = '2024-01-01 00:00:00'"))
 
 
 def test_a_writer_whose_lease_ran_out_is_told_so(catalog: MeterCatalog, database: Database) -> None:

@@ -7,12 +7,18 @@ from threading import Event, Thread
 
 import pytest
 
+from meterport.adapters.local_disk import LocalDisk
 from meterport.adapters.local_files import LocalFiles
 from meterport.domain.errors import FileGenerationFailed, StorageFull
 from meterport.ports import ObjectStore, StoredObject
 from tests.contracts.conftest import largest_file, wait_until
 
-STORES: Mapping[str, Callable[[Path], ObjectStore]] = {"local": LocalFiles}
+
+def local_files(folder: Path) -> LocalFiles:
+    return LocalFiles(folder, LocalDisk([]))
+
+
+STORES: Mapping[str, Callable[[Path], ObjectStore]] = {"local": local_files}
 JOB = "0b4ea0ae-64c5-4d2e-8a53-0d5e3ff1a4a7"
 FIRST, SECOND = f"{JOB}/1", f"{JOB}/2"
 OTHER = "f3b3b0f4-6f7b-4b5e-9d0a-1f0c9a1b2c3d/1"
@@ -30,7 +36,7 @@ def objects(request: pytest.FixtureRequest, folder: Path) -> ObjectStore:
 
 @pytest.fixture
 def local(folder: Path) -> LocalFiles:
-    return LocalFiles(folder)
+    return local_files(folder)
 
 
 def put(objects: ObjectStore, key: str, *parts: bytes) -> None:
@@ -308,7 +314,7 @@ def test_a_draft_whose_bytes_on_disk_are_others_is_not_published(
 
 def test_a_folder_that_cannot_be_made_fails_the_file(tmp_path: Path) -> None:
     (tmp_path / "exports").write_text("a file where the folder should be")
-    local = LocalFiles(tmp_path / "exports")
+    local = local_files(tmp_path / "exports")
 
     with pytest.raises(FileGenerationFailed) as failure, local.draft(FIRST):
         pass
@@ -318,7 +324,7 @@ def test_a_folder_that_cannot_be_made_fails_the_file(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_a_file_has_no_files(tmp_path: Path) -> None:
     (tmp_path / "exports").write_text("a file where the folder should be")
-    local = LocalFiles(tmp_path / "exports")
+    local = local_files(tmp_path / "exports")
 
     local.delete(FIRST)
 

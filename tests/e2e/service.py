@@ -218,8 +218,13 @@ class Service:
 
     def _all_workers(self) -> set[int] | None:
         assert self.process.poll() is None, f"the service has ended: {self.log.read_text()}"
-        found = {p.pid for p in session(self.process.pid) if p.parent == self.process.pid}
+        found = self.children("worker")
         return found if len(found) == self.workers_wanted else None
+
+    def children(self, command: str) -> set[int]:
+        """The processes that `serve` started with that command of ours."""
+        own = (p.pid for p in session(self.process.pid) if p.parent == self.process.pid)
+        return {pid for pid in own if command in _command_line(pid)}
 
     def stop(self) -> int:
         """The exit code after SIGTERM."""
@@ -283,6 +288,12 @@ def end_session(process: subprocess.Popen[Any]) -> None:
         return not left
 
     wait_until(ended)
+
+
+def _command_line(pid: int) -> list[str]:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    return []
 
 
 def freeze(pids: set[int]) -> None:

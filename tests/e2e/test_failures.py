@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import make
-from tests.e2e.service import Error, Refused, Service, csv_of, running, with_mounts
+from tests.e2e.service import Error, Pending, Refused, Service, csv_of, running, with_mounts
 
 FEBRUARY, MARCH, APRIL, MAY = (datetime(2024, month, 1, tzinfo=UTC) for month in (2, 3, 4, 5))
 UNREADABLE = Error(
@@ -45,7 +45,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> make.Home:
 @pytest.fixture(scope="module")
 def service(home: make.Home) -> Iterator[Service]:
     # A short lease, so that a cause that does take the worker down is told soon.
-    with running(home.settings.data, METERPORT_JOB_LEASE_S=2) as started:
+    with running(
+        home.settings.data, METERPORT_JOB_LEASE_S=2, METERPORT_JOB_RETRY_S=0.01
+    ) as started:
         yield started
 
 
@@ -248,7 +250,9 @@ def test_full_disk_fails_the_job_and_space_mends_it(tmp_path: Path) -> None:
 def on_a_disk_of_one_megabyte(home: make.Home, disk: Path) -> Iterator[tuple[Service, Path]]:
     """The service keeps its files there; the path at which this process sees them comes with it."""
     inside = with_mounts(f'mount -t tmpfs -o size=1m tmpfs "{disk}"')
-    with running(home.settings.data, inside=inside, METERPORT_FILES_URL=disk) as service:
+    with running(
+        home.settings.data, inside=inside, METERPORT_FILES_URL=disk, METERPORT_JOB_RETRY_S=0.01
+    ) as service:
         yield service, Path(f"/proc/{service.process.pid}/root{disk}")
 
 
@@ -263,18 +267,21 @@ def test_full_data_disk_refuses_new_jobs_and_keeps_the_old(tmp_path: Path) -> No
         with service.paused():
             accepted = service.create("123", minutes=20_000)
             fill(filler)
-            # A few more may find room in what the database has already.
-            answers = [service.http.post("/api/export/csv", json=make.body()) for _ in range(20)]
+            answer = service.http.post("/api/export/csv", json=make.body())
+            status = service.status(accepted)
             filler.unlink()
-        job_ids = [answer.json()["job_id"] for answer in answers if answer.status_code == 202]
-        completed = [service.completed(job_id) for job_id in (accepted, *job_ids)]
+        completed = service.completed(accepted)
         file = service.download(accepted)
+        again = service.completed(service.create("123", minutes=60))
 
-    refused = Refused.model_validate_json(answers[-1].text)
-    assert answers[-1].status_code == 503
-    assert answers[-1].headers["Retry-After"] == "5"
-    assert refused.error.code == "SERVICE_UNAVAILABLE"
-    assert completed[0].file_info.record_count == 20_000
+    refused = Refused.model_validate_json(answer.text)
+    assert answer.status_code == 507
+    assert answer.headers["Retry-After"] == "60"
+    assert refused.error.code == "STORAGE_FULL"
+    assert refused.message == "There is too little space left on the disk"
+    assert isinstance(status, Pending)
+    assert completed.file_info.record_count == 20_000
+    assert again.file_info.record_count == 60
     assert file == csv_of("123", first=0, rows=20_000)
 
 

@@ -70,7 +70,7 @@ def keys(home: make.Home, job_id: str) -> list[str]:
 
 
 def swept(home: make.Home) -> None:
-    sweep(jobs=home.services.jobs, objects=home.services.objects)
+    sweep(archive=home.services.archive, objects=home.services.objects)
 
 
 def while_writing(service: Service) -> tuple[str, int]:

@@ -30,7 +30,10 @@ def workplace(home: make.Home) -> Workplace:
 
 def submitted(home: make.Home, meter: str = "123") -> str:
     s = home.services
-    return submit_export(make.request(meter), jobs=s.jobs, dispatcher=s.dispatcher).job.id
+    submission = submit_export(
+        make.request(meter), jobs=s.jobs, dispatcher=s.dispatcher, space=s.space
+    )
+    return submission.job.id
 
 
 def ended(home: make.Home, job_id: str) -> Job:

@@ -13,21 +13,22 @@ from typing import BinaryIO
 
 from meterport import durable
 from meterport.domain.errors import FileGenerationFailed, StorageFull
-from meterport.ports import Draft, StoredObject
+from meterport.ports import Draft, Space, StoredObject
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class LocalFiles:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, space: Space) -> None:
         self._folder = folder
+        self._space = space
         self._parts = folder / ".parts"
 
     @contextmanager
     def draft(self, key: str) -> Iterator[Draft]:
         with _translated():
             durable.make_folder(self._parts)
-            draft = _LocalDraft(self._part(key), self._file(key))
+            draft = _LocalDraft(self._part(key), self._file(key), self._space)
         try:
             yield draft
         finally:
@@ -69,7 +70,8 @@ class LocalFiles:
 
 
 class _LocalDraft:
-    def __init__(self, part: Path, final: Path) -> None:
+    def __init__(self, part: Path, final: Path, space: Space) -> None:
+        self._space = space
         self._part = part
         self._final = final
         self._file = part.open("wb", buffering=0)
@@ -77,6 +79,7 @@ class _LocalDraft:
 
     def write(self, data: bytes, /) -> None:
         with _translated():
+            self._space.check()
             rest = memoryview(data)
             while rest:
                 rest = rest[self._file.write(rest) :]

@@ -5,19 +5,27 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, update
 from sqlalchemy import insert as insert_into
 from sqlalchemy.exc import IntegrityError
 
 from meterport.adapters.sql_database import Database, db_now
+from meterport.adapters.sql_job_rows import COLUMNS, get_job, is_free, job_of
 from meterport.adapters.sql_tables import idempotency_keys, jobs
-from meterport.domain.errors import IdempotencyKeyReused, MeterportError
+from meterport.domain.errors import (
+    ExportCancelled,
+    ExportNotCancellable,
+    IdempotencyKeyReused,
+    JobNotFound,
+    MeterportError,
+)
 from meterport.domain.exports import ExportFile, ExportRequest
-from meterport.domain.jobs import Job, JobError, JobId, JobStatus, Lease
-from meterport.domain.period import Period, iso_utc
+from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, JobStatus, Lease
+from meterport.domain.period import iso_utc
 from meterport.ports import Submission
 
 IDEMPOTENCY_WINDOW = timedelta(hours=24)
+NO_LEASE: dict[str, None] = {"worker_id": None, "lease_until": None}
 
 
 class SqlJobs:
@@ -25,37 +33,42 @@ class SqlJobs:
         self._database = database
 
     def add(
-        self, request: ExportRequest, *, owner: str, idempotency_key: str | None = None
+        self,
+        request: ExportRequest,
+        *,
+        owner: str,
+        idempotency_key: str | None = None,
+        source_version: int | None = None,
     ) -> Submission:
         try:
-            return self._add(request, owner, idempotency_key)
+            return self._add(request, owner, idempotency_key, source_version)
         except IntegrityError:
             # Another request with this key committed between our look and our insert.
-            return self._add(request, owner, idempotency_key)
+            return self._add(request, owner, idempotency_key, source_version)
 
-    def _add(self, request: ExportRequest, owner: str, key: str | None) -> Submission:
+    def _add(
+        self, request: ExportRequest, owner: str, key: str | None, source_version: int | None
+    ) -> Submission:
         with self._database.write() as connection:
             if key is not None:
                 earlier = _earlier_job(connection, owner, key, request)
                 if earlier is not None:
                     return Submission(earlier, replayed=True)
-            job = _insert_job(connection, request, owner)
+            job = _insert_job(connection, request, owner, source_version)
             if key is not None:
                 _insert_key(connection, owner, key, request, job.id)
             return Submission(job, replayed=False)
 
     def get(self, job_id: str) -> Job | None:
-        if not _is_job_id(job_id):
-            return None
         with self._database.read() as connection:
-            return _get(connection, job_id)
+            return get_job(connection, job_id)
 
     def claim(self, lease: Lease) -> Job | None:
         # A look without the write lock first: idle workers poll every second.
         with self._database.read() as connection:
-            if connection.execute(_oldest_claimable()).first() is None:
+            if connection.execute(_oldest_free()).first() is None:
                 return None
-        oldest = _oldest_claimable().with_for_update(skip_locked=True).scalar_subquery()
+        oldest = _oldest_free().with_for_update(skip_locked=True).scalar_subquery()
         with self._database.write() as connection:
             row = connection.execute(
                 update(jobs)
@@ -69,102 +82,107 @@ class SqlJobs:
                     started_at=func.coalesce(jobs.c.started_at, db_now()),
                     updated_at=db_now(),
                 )
-                .returning(*jobs.c)
+                .returning(*COLUMNS)
             ).first()
-        return None if row is None else _job(row)
+        return None if row is None else job_of(row)
 
     def begin(self, job: Job, *, source_version: int | None, rows_expected: int) -> bool:
         return self._change(job, source_version=source_version, rows_expected=rows_expected)
 
-    def renew(self, job: Job, lease: Lease, *, rows_written: int) -> bool:
-        return self._change(
-            job,
-            lease_until=db_now(lease.duration),
-            rows_written=case(
-                (jobs.c.rows_written < rows_written, rows_written), else_=jobs.c.rows_written
-            ),
-        )
+    def renew(self, job: Job, lease: Lease, *, rows_written: int) -> Hold:
+        most = case((jobs.c.rows_written < rows_written, rows_written), else_=jobs.c.rows_written)
+        with self._database.write() as connection:
+            row = connection.execute(
+                update(jobs)
+                .where(_held_by(job))
+                .values(updated_at=db_now(), lease_until=db_now(lease.duration), rows_written=most)
+                .returning(jobs.c.cancel_requested)
+            ).first()
+        if row is None:
+            return Hold.LOST
+        return Hold.CANCELLED if row.cancel_requested else Hold.HELD
 
-    def complete(self, job: Job, file: ExportFile) -> bool:
+    def complete(self, job: Job, file: ExportFile, *, keep: timedelta = KEEP_FILES) -> bool:
         return self._change(
             job,
+            ~jobs.c.cancel_requested,
             status=JobStatus.COMPLETED,
             file_path=file.key,
             record_count=file.rows,
             rows_written=file.rows,
             file_size_bytes=file.size_bytes,
             sha256=file.sha256,
-            **_NO_LEASE,
+            expires_at=db_now(keep),
+            **NO_LEASE,
         )
 
     def fail(self, job: Job, error: MeterportError) -> bool:
-        return self._change(
-            job,
-            status=JobStatus.FAILED,
-            error_code=error.code,
-            error_message=error.message,
-            error_details=error.details,
-            **_NO_LEASE,
-        )
+        return self._change(job, **failed_with(error), **NO_LEASE)
+
+    def retry(self, job: Job, *, after: timedelta) -> bool:
+        return self._change(job, retries=jobs.c.retries + 1, not_before=db_now(after), **NO_LEASE)
 
     def hand_back(self, job: Job) -> bool:
-        return self._change(job, **_NO_LEASE)
+        return self._change(job, **NO_LEASE)
 
-    def needs(self, job_id: JobId, attempt: int) -> bool:
-        if not _is_job_id(job_id):
-            return False
-        key = f"{job_id}/{attempt}"
-        live = (jobs.c.lease_until > db_now()).label("live")
-        wanted = select(jobs.c.attempt, jobs.c.file_path, live).where(jobs.c.id == job_id)
-        with self._database.read() as connection:
-            row = connection.execute(wanted).first()
-        # Compared here: an attempt from a stray file's name may be more than a column holds.
-        return row is not None and (
-            row.file_path == key or (bool(row.live) and row.attempt == attempt)
-        )
+    def cancel(self, job_id: str) -> Job:
+        with self._database.write() as connection:
+            job = get_job(connection, job_id)
+            if job is None:
+                raise JobNotFound(job_id)
+            mine = and_(jobs.c.id == job.id, jobs.c.status == JobStatus.PENDING)
+            held = and_(mine, jobs.c.lease_until > db_now())
+            free = and_(mine, or_(jobs.c.lease_until.is_(None), jobs.c.lease_until <= db_now()))
+            called_off = {"cancel_requested": True, "updated_at": db_now()}
+            told = connection.execute(update(jobs).where(held).values(**called_off))
+            ended = connection.execute(
+                update(jobs)
+                .where(free)
+                .values(**called_off, **failed_with(ExportCancelled()), **NO_LEASE)
+            )
+            if not told.rowcount and not ended.rowcount:
+                raise ExportNotCancellable(f"the export {job_id} is {job.status} already")
+            changed = get_job(connection, job_id)
+        assert changed is not None  # noqa: S101 - changed a line above, in the same transaction
+        return changed
 
-    def _change(self, job: Job, **values: Any) -> bool:
-        """Change the row if the attempt still holds its lease; an expired lease never revives."""
-        mine = and_(
-            jobs.c.id == job.id,
-            jobs.c.status == JobStatus.PENDING,
-            jobs.c.attempt == job.attempt,
-            jobs.c.lease_until > db_now(),
-        )
+    def _change(self, job: Job, *conditions: ColumnElement[bool], **values: Any) -> bool:
         with self._database.write() as connection:
             done = connection.execute(
-                update(jobs).where(mine).values(updated_at=db_now(), **values)
+                update(jobs)
+                .where(_held_by(job), *conditions)
+                .values({"updated_at": db_now()} | values)
             )
         return done.rowcount == 1
 
 
-_NO_LEASE: dict[str, None] = {"worker_id": None, "lease_until": None}
-
-
-def _oldest_claimable() -> Select[Any]:
-    job = jobs.alias()  # not correlated with the UPDATE that it stands in
-    free = or_(job.c.lease_until.is_(None), job.c.lease_until <= db_now())
-    return (
-        select(job.c.id)
-        .where(job.c.status == JobStatus.PENDING, free)
-        .order_by(job.c.created_at, job.c.id)
-        .limit(1)
+def _held_by(job: Job) -> ColumnElement[bool]:
+    """The attempt still holds its lease; an expired lease never revives."""
+    return and_(
+        jobs.c.id == job.id,
+        jobs.c.status == JobStatus.PENDING,
+        jobs.c.attempt == job.attempt,
+        jobs.c.lease_until > db_now(),
     )
 
 
-def _get(connection: Connection, job_id: str) -> Job | None:
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
-    return None if row is None else _job(row)
+def _oldest_free() -> Select[Any]:
+    job = jobs.alias()  # not correlated with the UPDATE that it stands in
+    return select(job.c.id).where(is_free(job)).order_by(job.c.created_at, job.c.id).limit(1)
 
 
-def _is_job_id(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False
+def failed_with(error: MeterportError) -> dict[str, Any]:
+    return {
+        "status": JobStatus.FAILED,
+        "error_code": error.code,
+        "error_message": error.message,
+        "error_details": error.details,
+    }
 
 
-def _insert_job(connection: Connection, request: ExportRequest, owner: str) -> Job:
+def _insert_job(
+    connection: Connection, request: ExportRequest, owner: str, source_version: int | None
+) -> Job:
     row = connection.execute(
         insert_into(jobs)
         .values(
@@ -179,11 +197,14 @@ def _insert_job(connection: Connection, request: ExportRequest, owner: str) -> J
             updated_at=db_now(),
             attempt=0,
             crashes=0,
+            retries=0,
+            cancel_requested=False,
             rows_written=0,
+            source_version=source_version,
         )
-        .returning(*jobs.c)
+        .returning(*COLUMNS)
     ).one()
-    return _job(row)
+    return job_of(row)
 
 
 def _earlier_job(
@@ -199,7 +220,7 @@ def _earlier_job(
         raise IdempotencyKeyReused(
             "this Idempotency-Key came with another request within 24 hours; use a new key"
         )
-    return _get(connection, row.job_id)
+    return get_job(connection, row.job_id)
 
 
 def _insert_key(
@@ -220,35 +241,3 @@ def _digest(request: ExportRequest) -> str:
     start, end = iso_utc(request.period.start), iso_utc(request.period.end)
     said = "\n".join((request.smart_meter_id, start, end, request.format))
     return hashlib.sha256(said.encode()).hexdigest()
-
-
-def _job(row: Row[Any]) -> Job:
-    return Job(
-        id=JobId(row.id),
-        request=ExportRequest(
-            row.smart_meter_id, Period(row.start_datetime, row.end_datetime), row.format
-        ),
-        status=JobStatus(row.status),
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        attempt=row.attempt,
-        crashes=row.crashes,
-        started_at=row.started_at,
-        rows_written=row.rows_written,
-        rows_expected=row.rows_expected,
-        source_version=row.source_version,
-        file=_file(row),
-        error=_error(row),
-    )
-
-
-def _file(row: Row[Any]) -> ExportFile | None:
-    if row.status != JobStatus.COMPLETED:
-        return None
-    return ExportFile(row.file_path, row.record_count, row.file_size_bytes, row.sha256)
-
-
-def _error(row: Row[Any]) -> JobError | None:
-    if row.status != JobStatus.FAILED:
-        return None
-    return JobError(row.error_code, row.error_message, row.error_details)

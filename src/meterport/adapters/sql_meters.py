@@ -1,22 +1,21 @@
-"""MeterCatalog: the meters table, and the lease of the one writer of readings."""
+"""MeterCatalog: the meters table, and who may write readings."""
 
-import threading
-import time
-import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from meterport.adapters.sql_database import Database, db_now
+from meterport.adapters.sql_database import Database
+from meterport.adapters.sql_leases import SqlLeases
 from meterport.adapters.sql_tables import meters, readings_state
-from meterport.domain.errors import ImportBusy, ServiceUnavailable
+from meterport.domain.errors import ImportBusy, LeaseTaken
 from meterport.domain.readings import MeterSummary
-from meterport.ports import WriterLease
+from meterport.ports import HeldLease
 
-LEASE = timedelta(seconds=15)
+WRITER = "readings-writer"
 IDS_PER_STATEMENT = 500  # below the oldest SQLite's limit of 999 variables
 
 
@@ -51,6 +50,11 @@ class SqlMeters:
             _insert(connection, merged)
             _set_version(connection, version)
 
+    def remove(self, smart_meter_id: str, *, version: int) -> None:
+        with self._database.write() as connection:
+            _delete(connection, [smart_meter_id])
+            _set_version(connection, version)
+
     def replace(self, all_meters: Iterable[MeterSummary], *, version: int) -> None:
         counted = list(all_meters)  # before the transaction: counting may take long
         with self._database.write() as connection:
@@ -59,65 +63,29 @@ class SqlMeters:
             _set_version(connection, version)
 
     @contextmanager
-    def writing(self, *, patience: timedelta) -> Iterator[WriterLease]:
-        lease = _SqlWriterLease(self._database)
-        lease.acquire(time.monotonic() + patience.total_seconds())
-        try:
-            with lease.kept():
-                yield lease
-        finally:
-            lease.release()
+    def writing(self, *, patience: timedelta) -> Iterator[HeldLease]:
+        with _busy(), SqlLeases(self._database).holding(WRITER, patience=patience) as lease:
+            yield _Writer(lease)
 
 
-class _SqlWriterLease:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._writer_id = uuid.uuid4().hex
-        self._done = threading.Event()
-
-    def acquire(self, deadline: float) -> None:
-        free = or_(readings_state.c.lease_until.is_(None), readings_state.c.lease_until <= db_now())
-        while not self._change(free, writer_id=self._writer_id, lease_until=db_now(LEASE)):
-            if time.monotonic() >= deadline:
-                raise ImportBusy("another import is writing readings; try again when it is done")
-            time.sleep(0.2)
-
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Renew in the background. A failed renewal is left to `check`, which tells the writer."""
-        keeper = threading.Thread(target=self._keep, name="writer-lease", daemon=True)
-        keeper.start()
-        try:
-            yield
-        finally:
-            self._done.set()
-            keeper.join()
+@dataclass(frozen=True)
+class _Writer:
+    lease: HeldLease
 
     def check(self) -> None:
-        if not self._renew():
-            raise ImportBusy("the writer's lease ran out while importing; nothing was imported")
+        with _busy():
+            self.lease.check()
 
-    def release(self) -> None:
-        self._change(self._mine(), writer_id=None, lease_until=None)
 
-    def _keep(self) -> None:
-        while not self._done.wait(LEASE.total_seconds() / 3):
-            try:
-                self._renew()
-            except ServiceUnavailable:
-                continue  # the next beat, or check(), will see
-
-    def _renew(self) -> bool:
-        live = readings_state.c.lease_until > db_now()
-        return self._change(and_(self._mine(), live), lease_until=db_now(LEASE))
-
-    def _mine(self) -> Any:
-        return readings_state.c.writer_id == self._writer_id
-
-    def _change(self, where: Any, **values: Any) -> bool:
-        with self._database.write() as connection:
-            done = connection.execute(update(readings_state).where(where).values(**values))
-        return done.rowcount == 1
+@contextmanager
+def _busy() -> Iterator[None]:
+    try:
+        yield
+    except LeaseTaken as error:
+        raise ImportBusy(
+            "another process writes readings, or took over meanwhile; nothing was changed, "
+            "so try again when it is done"
+        ) from error
 
 
 def _rows(connection: Connection, ids: Collection[str]) -> dict[str, MeterSummary]:

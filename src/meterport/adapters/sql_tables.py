@@ -3,6 +3,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Integer,
@@ -47,6 +48,10 @@ jobs = Table(
     Column("sha256", String),
     Column("error_code", String),
     Column("error_details", Text),
+    Column("retries", Integer, nullable=False),
+    Column("not_before", UtcDateTime),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("expires_at", UtcDateTime),
 )
 
 idempotency_keys = Table(
@@ -74,7 +79,24 @@ readings_state = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("version", BigInteger),
-    Column("writer_id", String),
-    Column("lease_until", UtcDateTime),
 )
-"""One row, id 1: the version that `meters` describes, and who may write readings."""
+"""One row, id 1: the version that `meters` describes."""
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("lease_until", UtcDateTime, nullable=False),
+    Column("readings_version", BigInteger),
+)
+"""Who may do what only one may do at a time; `readings_version` is kept from removal meanwhile."""
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("smart_meter_id", String, primary_key=True),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+)
+"""The meters that were forgotten; a restored backup forgets them again."""

@@ -9,17 +9,22 @@ MeterportError
 │   ├── DateRangeTooSmall · DateRangeTooLarge · UnsupportedFormat · UnsupportedCompression
 │   └── IdempotencyKeyInvalid · IdempotencyKeyReused
 ├── ExportError                 the job fails
-│   ├── SmartMeterNotFound · SourceDataInvalid · ExportCrashed · InternalError
+│   ├── SmartMeterNotFound · SourceDataInvalid · VersionGone
+│   ├── ExportCancelled · ExportTimeout · ExportCrashed · InternalError
 │   └── SourceUnavailable · FileGenerationFailed · StorageFull       (retryable)
 ├── DownloadError               the file cannot be had (now)
-│   └── ExportNotReady · ExportFailed · ExportDamaged · RangeNotSatisfiable
+│   └── ExportNotReady · ExportFailed · ExportDamaged · ExportExpired · RangeNotSatisfiable
+├── JobNotFound · ExportNotCancellable      what is asked of a job cannot be done
+├── LeaseTaken                  another process is at it              (retryable)
 ├── ServiceUnavailable          the database does not answer         (retryable)
 ├── ImportRefused               the file was not imported; the store is as it was
 │   └── ImportBusy                                                   (retryable)
+├── BackupRefused               nothing was backed up or restored
 └── StartRefused                the service cannot start as configured
 """
 
 import string
+from datetime import timedelta
 from typing import ClassVar
 
 _PRINTABLE = frozenset(string.ascii_letters + string.digits + string.punctuation + " ")
@@ -106,6 +111,18 @@ class SourceDataInvalid(ExportError):
     code = "SOURCE_DATA_INVALID"
 
 
+class VersionGone(ExportError):
+    """Retention or an erasure removed that version of the readings."""
+
+    code = "VERSION_GONE"
+
+    def __init__(self, version: int, *, newest: int) -> None:
+        super().__init__(
+            f"Version {version} of the readings is no longer kept; the newest is {newest}",
+            "Ask for the export again to get the newest version",
+        )
+
+
 class FileGenerationFailed(ExportError):
     code = "FILE_GENERATION_FAILED"
     retryable = True
@@ -114,6 +131,26 @@ class FileGenerationFailed(ExportError):
 class StorageFull(ExportError):
     code = "STORAGE_FULL"
     retryable = True
+
+
+class ExportCancelled(ExportError):
+    code = "EXPORT_CANCELLED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The export was cancelled before it was finished",
+            "Nothing of it is kept; ask for it again if it is wanted after all",
+        )
+
+
+class ExportTimeout(ExportError):
+    code = "EXPORT_TIMEOUT"
+
+    def __init__(self, limit: timedelta) -> None:
+        super().__init__(
+            f"The export was not finished within {limit.total_seconds():g} seconds",
+            "Ask for a shorter period, or raise METERPORT_JOB_TIME_LIMIT_S",
+        )
 
 
 class ExportCrashed(ExportError):
@@ -159,8 +196,32 @@ class ExportDamaged(DownloadError):
     code = "EXPORT_DAMAGED"
 
 
+class ExportExpired(DownloadError):
+    code = "EXPORT_EXPIRED"
+
+
 class RangeNotSatisfiable(DownloadError):
     code = "RANGE_NOT_SATISFIABLE"
+
+
+class JobNotFound(MeterportError):
+    code = "JOB_NOT_FOUND"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"there is no job {shown(job_id)}; `meterport jobs` lists them")
+
+
+class ExportNotCancellable(MeterportError):
+    """The job has ended already."""
+
+    code = "EXPORT_NOT_CANCELLABLE"
+
+
+class LeaseTaken(MeterportError):
+    """Another process does what only one may do at a time."""
+
+    code = "LEASE_TAKEN"
+    retryable = True
 
 
 class ServiceUnavailable(MeterportError):
@@ -175,6 +236,12 @@ class ImportRefused(MeterportError):
 class ImportBusy(ImportRefused):
     code = "IMPORT_BUSY"
     retryable = True
+
+
+class BackupRefused(MeterportError):
+    """No backup was made, or nothing was restored; what was there is as it was."""
+
+    code = "BACKUP_REFUSED"
 
 
 class StartRefused(MeterportError):

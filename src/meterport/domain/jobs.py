@@ -5,7 +5,7 @@ is told by its lease. `attempt` counts claims and is the fencing token: whoever 
 row says which attempt it is, and an older one changes nothing.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
@@ -15,8 +15,8 @@ from meterport.domain.exports import ExportFile, ExportRequest
 
 JobId = NewType("JobId", str)
 
-CRASH_BUDGET = 5
-"""A job that has ended this many workers is given up."""
+KEEP_FILES = timedelta(days=7)
+"""How long a finished file can be downloaded, unless the operator says otherwise."""
 
 ANONYMOUS = "anonymous"
 """The owner of every job as long as the service asks for no keys."""
@@ -34,6 +34,36 @@ class Lease:
 
     worker_id: str
     duration: timedelta = timedelta(seconds=15)
+
+
+class Hold(StrEnum):
+    """How an attempt stands with its job: still its own, somebody else's, or called off."""
+
+    HELD = "held"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """When a job is given up, and how long it waits before that.
+
+    `crashes` counts attempts that ended with their worker, `retries` those that met an error
+    which may pass; a job that was handed back has used up neither.
+    """
+
+    crashes: int = 5
+    retries: int = 3
+    first_delay: timedelta = timedelta(seconds=1)
+
+    def delay(self, retries: int, *, jitter: float) -> timedelta | None:
+        """The wait after `retries` earlier ones; None: the budget is spent.
+
+        It triples from one to the next; `jitter`, 0 to 1, takes up to a half off.
+        """
+        if retries >= self.retries:
+            return None
+        return self.first_delay * float(3**retries) * (1 - jitter / 2)
 
 
 @dataclass(frozen=True)
@@ -60,7 +90,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Job:
-    """`rows_written` never falls, also when a later attempt begins anew."""
+    """`rows_written` never falls, also when a later attempt begins anew.
+
+    `file` stays when the file has expired and is no longer kept.
+    """
 
     id: JobId
     request: ExportRequest
@@ -69,12 +102,16 @@ class Job:
     updated_at: datetime
     attempt: int = 0
     crashes: int = 0
+    retries: int = 0
+    cancel_requested: bool = False
     started_at: datetime | None = None
     rows_written: int = 0
     rows_expected: int | None = None
     source_version: int | None = None
     file: ExportFile | None = None
-    error: JobError | None = field(default=None)
+    expires_at: datetime | None = None
+    expired: bool = False
+    error: JobError | None = None
 
     @property
     def key(self) -> str:

@@ -82,6 +82,23 @@ class Merged:
     derived_intervals: Mapping[int, int]
 
 
+@dataclass(frozen=True)
+class DamagedFile:
+    """A file of the readings store that is not what was written: `changed`, `missing` …"""
+
+    path: str
+    state: str
+    month: str
+    first_meter: str
+    last_meter: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} is {self.state}: readings of {self.month}, "
+            f"meters {self.first_meter} to {self.last_meter}"
+        )
+
+
 def commonest_steps(frame: pl.DataFrame) -> pl.DataFrame:
     """The commonest distance to the next reading, per meter and UTC day, as (id, day, interval_s).
 

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from meterport.domain.errors import ExportDamaged, ExportFailed, ExportNotReady
+from meterport.domain.errors import ExportDamaged, ExportExpired, ExportFailed, ExportNotReady
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job, JobStatus
 from meterport.ports import ObjectStore
@@ -29,6 +29,17 @@ class Verified:
             self._seen.popitem(last=False)
 
 
+def downloadable_file(job: Job) -> ExportFile:
+    """Raises ExportExpired besides what `finished_file` raises."""
+    file = finished_file(job)
+    if job.expired:
+        raise ExportExpired(
+            "the file is no longer kept; ask for the export again",
+            "METERPORT_KEEP_FILES_DAYS says how long a file is kept",
+        )
+    return file
+
+
 def finished_file(job: Job) -> ExportFile:
     """Raises ExportNotReady or ExportFailed with the job's own reason."""
     if job.file is not None:
@@ -48,14 +59,14 @@ def open_export(file: ExportFile, *, objects: ObjectStore, verified: Verified) -
     except FileNotFoundError as error:
         raise _damaged() from error
     if not verified.has(file.key, stored.fingerprint):
-        if _digest(opened) != file.sha256:
+        if digest_of(opened) != file.sha256:
             opened.close()
             raise _damaged()
         verified.add(file.key, stored.fingerprint)
     return opened
 
 
-def _digest(opened: BinaryIO) -> str:
+def digest_of(opened: BinaryIO) -> str:
     sha256 = hashlib.sha256()
     while block := opened.read(_BLOCK):
         sha256.update(block)

@@ -14,7 +14,7 @@ from meterport.domain.exports import ExportRequest, check_smart_meter_id
 from meterport.domain.jobs import ANONYMOUS
 from meterport.domain.period import Period, parse_instant
 from meterport.encoders import FORMATS
-from meterport.ports import Dispatcher, JobStore, Submission
+from meterport.ports import Dispatcher, JobStore, Space, Submission
 
 REQUIRED = ("smart_meter_id", "start_datetime", "end_datetime")
 COMPRESSIONS = ("none",)
@@ -25,12 +25,21 @@ def submit_export(
     *,
     jobs: JobStore,
     dispatcher: Dispatcher,
+    space: Space,
     owner: str = ANONYMOUS,
     idempotency_key: str | None = None,
+    source_version: int | None = None,
 ) -> Submission:
+    """Raises StorageFull rather than accept what could not be written."""
     if idempotency_key is not None:
         _check_key(idempotency_key)
-    submission = jobs.add(request, owner=owner, idempotency_key=idempotency_key)
+    space.check()
+    submission = jobs.add(
+        request,
+        owner=owner,
+        idempotency_key=idempotency_key,
+        source_version=source_version,
+    )
     if not submission.replayed:
         dispatcher.wake(submission.job.id)
     return submission

@@ -1,26 +1,37 @@
 """Claim one job, run it, record how it ended. The one place that catches broadly."""
 
+import random
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import structlog
 
-from meterport.domain.errors import ExportCrashed, ExportError, InternalError, ServiceUnavailable
-from meterport.domain.jobs import CRASH_BUDGET, Job, Lease
+from meterport.domain.errors import (
+    ExportCancelled,
+    ExportCrashed,
+    ExportError,
+    InternalError,
+    ServiceUnavailable,
+)
+from meterport.domain.jobs import KEEP_FILES, Hold, Job, Lease, RetryPolicy
 from meterport.ports import JobStore, MeterCatalog, ObjectStore, ReadingSource
+from meterport.services.heartbeat import BEAT_S, HandedBack, Heartbeat, LeaseLost
 from meterport.services.run_export import expected_rows, find_meter, run_export
 
 log = structlog.get_logger()
 
-BEAT_S = 1.0
-"""How often a running job's row is renewed; far within the lease."""
-
 
 @dataclass(frozen=True)
 class Workplace:
-    """What a worker works with. `stopping` is set when the worker shall let go of its job."""
+    """What a worker works with.
+
+    `stopping` is set when the worker shall let go of its job; `abandon` ends the process when
+    a job that ran out of time does not.
+    """
 
     jobs: JobStore
     source: ReadingSource
@@ -28,50 +39,10 @@ class Workplace:
     objects: ObjectStore
     lease: Lease
     stopping: threading.Event
-
-
-class LeaseLost(Exception):
-    pass
-
-
-class HandedBack(Exception):
-    pass
-
-
-class _Heartbeat:
-    """Renews the lease from a thread of its own, since a frame may take long to read."""
-
-    def __init__(self, job: Job, at: Workplace) -> None:
-        self._job = job
-        self._at = at
-        self._rows = 0
-        self._lost = False
-        self._done = threading.Event()
-
-    @contextmanager
-    def beating(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._beat, name=f"heartbeat-{self._job.id}", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._done.set()
-            thread.join()
-
-    def report(self, rows: int) -> None:
-        self._rows = rows
-        if self._lost:
-            raise LeaseLost
-        if self._at.stopping.is_set():
-            raise HandedBack
-
-    def _beat(self) -> None:
-        while not self._lost and not self._done.wait(BEAT_S):
-            try:
-                lost = not self._at.jobs.renew(self._job, self._at.lease, rows_written=self._rows)
-            except ServiceUnavailable:
-                continue  # the lease may still be there when the database is back
-            self._lost = lost
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    time_limit: timedelta = timedelta(hours=2)
+    keep_files: timedelta = KEEP_FILES
+    abandon: Callable[[], None] = lambda: None
 
 
 def work_job(at: Workplace) -> bool:
@@ -86,7 +57,14 @@ def work_job(at: Workplace) -> bool:
 
 
 def _attempt(job: Job, at: Workplace) -> None:
-    heartbeat = _Heartbeat(job, at)
+    heartbeat = Heartbeat(
+        job,
+        jobs=at.jobs,
+        lease=at.lease,
+        stopping=at.stopping,
+        time_limit=at.time_limit,
+        abandon=at.abandon,
+    )
     try:
         with heartbeat.beating():
             _run(job, at, heartbeat)
@@ -97,17 +75,19 @@ def _attempt(job: Job, at: Workplace) -> None:
         at.jobs.hand_back(job)
         log.info("export_handed_back")
     except ServiceUnavailable as error:
-        # The row keeps its lease; when that runs out, the job is claimed again.
         log.warning("export_without_database", error=error.message)
+        _hand_back_later(job, at)
     except ExportError as error:
-        _fail(job, at, error)
+        _end(job, at, error)
     except Exception:
         log.exception("export_crashed")
-        _fail(job, at, InternalError())
+        _end(job, at, InternalError())
 
 
-def _run(job: Job, at: Workplace, heartbeat: _Heartbeat) -> None:
-    if job.crashes >= CRASH_BUDGET:
+def _run(job: Job, at: Workplace, heartbeat: Heartbeat) -> None:
+    if job.cancel_requested:
+        raise ExportCancelled
+    if job.crashes >= at.policy.crashes:
         raise ExportCrashed(job.crashes)
     meter = find_meter(job.request, source=at.source, catalog=at.catalog)
     if job.source_version is None:
@@ -116,9 +96,41 @@ def _run(job: Job, at: Workplace, heartbeat: _Heartbeat) -> None:
     if not at.jobs.begin(job, source_version=job.source_version, rows_expected=expected):
         raise LeaseLost
     file = run_export(job, source=at.source, objects=at.objects, report=heartbeat.report)
-    if not at.jobs.complete(job, file):
-        raise LeaseLost
+    if not at.jobs.complete(job, file, keep=at.keep_files):
+        # Called off while it was published, or lost.
+        called_off = at.jobs.renew(job, at.lease, rows_written=file.rows) is Hold.CANCELLED
+        raise ExportCancelled if called_off else LeaseLost
     log.info("export_completed", rows=file.rows, size_bytes=file.size_bytes)
+
+
+def _end(job: Job, at: Workplace, error: ExportError) -> None:
+    """Remove what was written, then retry or fail: nobody sees an end before its leftovers go."""
+    _remove(job, at)
+    after = _retry_after(job, at.policy, error)
+    if after is None:
+        done, event = at.jobs.fail(job, error), "export_failed"
+    else:
+        done, event = at.jobs.retry(job, after=after), "export_to_be_retried"
+    if done:
+        log.info(event, code=error.code, cause=repr(error.__cause__))
+
+
+def _retry_after(job: Job, policy: RetryPolicy, error: ExportError) -> timedelta | None:
+    if not error.retryable:
+        return None
+    return policy.delay(job.retries, jitter=random.random())  # noqa: S311 - no secret
+
+
+def _hand_back_later(job: Job, at: Workplace) -> None:
+    """Let go as soon as the database answers: its outage is no crash of ours.
+
+    What was written stays: if the answer alone was lost, it is the job's result; else it is swept.
+    """
+    give_up = time.monotonic() + at.lease.duration.total_seconds()
+    while time.monotonic() < give_up and not at.stopping.wait(BEAT_S):
+        with suppress(ServiceUnavailable):
+            at.jobs.hand_back(job)
+            return
 
 
 def _remove(job: Job, at: Workplace) -> None:
@@ -127,9 +139,3 @@ def _remove(job: Job, at: Workplace) -> None:
         at.objects.delete(job.key)
     except OSError as error:
         log.warning("leftover_not_removed", reason=error.strerror)
-
-
-def _fail(job: Job, at: Workplace, error: ExportError) -> None:
-    if at.jobs.fail(job, error):
-        log.info("export_failed", code=error.code, cause=repr(error.__cause__))
-    _remove(job, at)

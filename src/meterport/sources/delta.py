@@ -13,10 +13,11 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from meterport.domain.errors import SourceDataInvalid, SourceUnavailable
+from meterport.domain.errors import SourceDataInvalid, SourceUnavailable, VersionGone
 from meterport.domain.period import Period, iso_utc
-from meterport.domain.readings import FRAME_ROWS, KEY, READING_SCHEMA, MeterSummary
-from meterport.sources.delta_table import DataFile, data_files
+from meterport.domain.readings import FRAME_ROWS, KEY, MeterSummary
+from meterport.sources import delta_log
+from meterport.sources.delta_table import DataFile, data_files, lazy
 
 _METER, _TIME = pl.col("smart_meter_id"), pl.col("timestamp")
 
@@ -29,6 +30,9 @@ class DeltaSource:
     def version(self) -> int | None:
         with _translated():
             return DeltaTable(str(self._folder)).version()
+
+    def keeps(self, version: int) -> bool:
+        return version in delta_log.versions(self._folder)
 
     def scan(
         self,
@@ -74,11 +78,18 @@ class DeltaSource:
             yield MeterSummary(*row)
 
     def _files(self, version: int | None) -> list[DataFile]:
-        return data_files(DeltaTable(str(self._folder), version=version))
+        """Sorted, so that the rows of one meter come sorted already."""
+        try:
+            table = DeltaTable(str(self._folder), version=version)
+        except DeltaError:
+            there = delta_log.versions(self._folder)
+            if version is not None and there and version < there[0]:
+                raise VersionGone(version, newest=there[-1]) from None
+            raise
+        return sorted(data_files(table), key=_time_then_meter)
 
     def _lazy(self, files: Sequence[DataFile]) -> pl.LazyFrame:
-        paths = [self._folder / f.path for f in sorted(files, key=_time_then_meter)]
-        return pl.scan_parquet(paths, schema=READING_SCHEMA, hive_partitioning=False)
+        return lazy(self._folder, files)
 
     def _parts(self, rows: pl.LazyFrame, *, at_most: int) -> Iterator[pl.Expr]:
         """Conditions that cut the rows into frames, in order; meters are counted only if needed."""
@@ -124,7 +135,6 @@ def _may_hold(file: DataFile, meters: Sequence[str], period: Period) -> bool:
 
 
 def _time_then_meter(file: DataFile) -> tuple[str, str, datetime]:
-    # Of one meter the months follow one another, so its rows come sorted already.
     return (file.month, file.first_meter, file.first_time)
 
 

@@ -17,7 +17,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from meterport.domain.errors import ImportRefused
+from meterport.domain.errors import ImportRefused, StorageFull
 from meterport.domain.readings import (
     KEY,
     READING_SCHEMA,
@@ -25,11 +25,19 @@ from meterport.domain.readings import (
     MeterSummary,
     commonest_steps,
 )
+from meterport.ports import Space
 from meterport.sources.delta import packed
-from meterport.sources.delta_table import DataFile, commit, create, data_files, write_data_file
+from meterport.sources.delta_log import STAGING
+from meterport.sources.delta_table import (
+    DataFile,
+    commit,
+    create,
+    data_files,
+    lazy,
+    write_data_file,
+)
 
 FILE_ROWS = 1_048_576
-STAGING = "_staging-"  # Delta's readers pass over names with an underscore
 _METER = pl.col("smart_meter_id")
 KnownIntervals = Callable[[Collection[str]], Mapping[str, int]]
 
@@ -58,9 +66,12 @@ class _Change:
 
 
 class DeltaReadings:
-    def __init__(self, folder: Path, *, file_rows: int = FILE_ROWS) -> None:
+    def __init__(
+        self, folder: Path, *, file_rows: int = FILE_ROWS, space: Space | None = None
+    ) -> None:
         self._folder = folder
         self._file_rows = file_rows
+        self._space = space
 
     def create(self) -> None:
         create(self._folder)
@@ -77,6 +88,7 @@ class DeltaReadings:
             spool = _Spool(Path(staging))
             for batch in batches:
                 with _refused():
+                    self._check_space()
                     spool.add(batch)
             with _refused():
                 table = DeltaTable(str(self._folder))
@@ -125,7 +137,12 @@ class DeltaReadings:
             kept = stored.join(fresh, on=KEY, how="anti")
             change.count(fresh, stored.join(fresh, on=KEY, how="semi"))
             rows = pl.concat([kept, fresh]).sort(KEY)
+            self._check_space()
             change.added.append(write_data_file(self._folder, month, rows))
+
+    def _check_space(self) -> None:
+        if self._space is not None:
+            self._space.check()
 
     def _touched(self, new: pl.LazyFrame, files: list[DataFile]) -> list[DataFile]:
         """The month's files that hold one of the new keys."""
@@ -141,22 +158,10 @@ class DeltaReadings:
         return not found.is_empty()
 
     def _lazy(self, files: list[DataFile]) -> pl.LazyFrame:
-        if not files:
-            return pl.LazyFrame(schema=READING_SCHEMA)
-        paths = [self._folder / f.path for f in files]
-        return pl.scan_parquet(paths, schema=READING_SCHEMA, hive_partitioning=False)
+        return lazy(self._folder, files)
 
     def _ranges(self, *rows: pl.LazyFrame) -> Iterator[pl.Expr]:
-        """Meters by about a file's rows, as if each frame's rows replaced the others'."""
-        counts = (
-            pl.concat([some.group_by("smart_meter_id").len() for some in rows])
-            .group_by("smart_meter_id")
-            .max()
-            .sort("smart_meter_id")
-            .collect()
-        )
-        for first, last in packed(counts, self._file_rows):
-            yield _METER.is_between(pl.lit(first), pl.lit(last))
+        return ranges(self._file_rows, *rows)
 
     def _intervals(
         self, spool: "_Spool", known: KnownIntervals
@@ -180,10 +185,25 @@ class DeltaReadings:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
+def ranges(file_rows: int, *rows: pl.LazyFrame) -> Iterator[pl.Expr]:
+    """Meters by about a file's rows, as if each frame's rows replaced the others'."""
+    counts = (
+        pl.concat([some.group_by("smart_meter_id").len() for some in rows])
+        .group_by("smart_meter_id")
+        .max()
+        .sort("smart_meter_id")
+        .collect()
+    )
+    for first, last in packed(counts, file_rows):
+        yield _METER.is_between(pl.lit(first), pl.lit(last))
+
+
 @contextmanager
 def _refused() -> Iterator[None]:
     try:
         yield
+    except StorageFull as error:
+        raise ImportRefused(f"{error.message}; nothing was imported", error.details) from error
     except (OSError, DeltaError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise ImportRefused(

@@ -13,10 +13,11 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
@@ -28,6 +29,7 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 from meterport import durable
 from meterport.domain.errors import ImportBusy
 from meterport.domain.readings import READING_SCHEMA
+from meterport.sources import delta_log
 
 PARTITION = "month"
 ROW_GROUP = 131_072
@@ -38,7 +40,6 @@ _TYPES = {
     pl.Float64(): "double",
 }
 _REQUIRED = {"timestamp", "interval_s", "smart_meter_id"}
-_LOG = "_delta_log"
 # A checkpoint that is not synced could outlive its content in a power cut.
 _NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
@@ -95,6 +96,32 @@ def data_files(table: DeltaTable) -> list[DataFile]:
     return [DataFile(*row) for row in columns.iter_rows()]
 
 
+def added_files(actions: Iterable[Mapping[str, Any]]) -> Iterator[DataFile]:
+    """The files that a commit's actions add."""
+    for action in actions:
+        if (add := action.get("add")) is not None:
+            bounds = json.loads(add["stats"])
+            low, high = bounds["minValues"], bounds["maxValues"]
+            yield DataFile(
+                unquote(add["path"]),
+                add["size"],
+                bounds["numRecords"],
+                add["partitionValues"][PARTITION],
+                low["smart_meter_id"],
+                high["smart_meter_id"],
+                datetime.fromisoformat(low["timestamp"]),
+                datetime.fromisoformat(high["timestamp"]),
+            )
+
+
+def lazy(folder: Path, files: Sequence[DataFile]) -> pl.LazyFrame:
+    """The rows of those files, one file after the other."""
+    if not files:
+        return pl.LazyFrame(schema=READING_SCHEMA)
+    paths = [folder / f.path for f in files]
+    return pl.scan_parquet(paths, schema=READING_SCHEMA, hive_partitioning=False)
+
+
 def write_data_file(folder: Path, month: str, frame: pl.DataFrame) -> DataFile:
     """Write and sync one sorted file; it is not part of the table before a commit adds it."""
     buffer = io.BytesIO()
@@ -117,12 +144,17 @@ def write_data_file(folder: Path, month: str, frame: pl.DataFrame) -> DataFile:
 
 
 def commit(
-    folder: Path, table: DeltaTable, added: Sequence[DataFile], removed: Sequence[DataFile]
+    folder: Path,
+    table: DeltaTable,
+    added: Sequence[DataFile],
+    removed: Sequence[DataFile],
+    *,
+    changes_data: bool = True,
 ) -> int:
     """Make the change the table's next version, durably, and return that version."""
     version = table.version() + 1
-    actions: list[AddAction | RemoveAction] = [_add(file) for file in added]
-    actions += [_remove(file) for file in removed]
+    actions: list[AddAction | RemoveAction] = [_add(file, changes_data) for file in added]
+    actions += [_remove(file, changes_data) for file in removed]
     try:
         table.create_write_transaction(
             actions,
@@ -139,19 +171,20 @@ def commit(
 
 
 def _sync_log(folder: Path, version: int) -> None:
-    log = folder / _LOG
-    durable.sync_file(log / f"{version:020}.json")
-    durable.sync_folder(log)
+    entry = delta_log.entry(folder, version)
+    durable.sync_file(entry)
+    durable.sync_folder(entry.parent)
     durable.sync_folder(folder)
 
 
-def _add(file: DataFile) -> AddAction:
-    partition = {PARTITION: file.month}
-    return AddAction(file.path, file.size_bytes, partition, _now_ms(), True, _statistics(file))
+def _add(file: DataFile, changes_data: bool) -> AddAction:
+    partition, statistics = {PARTITION: file.month}, _statistics(file)
+    return AddAction(file.path, file.size_bytes, partition, _now_ms(), changes_data, statistics)
 
 
-def _remove(file: DataFile) -> RemoveAction:
-    return RemoveAction(file.path, True, _now_ms(), file.size_bytes, {PARTITION: file.month})
+def _remove(file: DataFile, changes_data: bool) -> RemoveAction:
+    partition: dict[str, str | None] = {PARTITION: file.month}
+    return RemoveAction(file.path, changes_data, _now_ms(), file.size_bytes, partition)
 
 
 def _statistics(file: DataFile) -> str:

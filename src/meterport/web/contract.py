@@ -14,7 +14,7 @@ from meterport.domain.errors import InvalidRequest
 from meterport.domain.jobs import Job, JobStatus
 from meterport.domain.period import iso_utc, to_the_second
 from meterport.encoders import FORMATS
-from meterport.services.open_export import Verified, finished_file, open_export
+from meterport.services.open_export import Verified, downloadable_file, finished_file, open_export
 from meterport.services.submit_export import read_request, submit_export
 from meterport.web import contract_docs as docs
 from meterport.web.download import file_response
@@ -77,6 +77,7 @@ def create_export(
         request,
         jobs=services.jobs,
         dispatcher=services.dispatcher,
+        space=services.space,
         idempotency_key=idempotency_key,
     )
     headers = {
@@ -114,7 +115,7 @@ def download_export(
     job = services.jobs.get(_plain(job_id))
     if job is None:
         return not_found(job_id)
-    file = finished_file(job)
+    file = downloadable_file(job)
     opened = open_export(file, objects=services.objects, verified=verified)
     format = FORMATS[job.request.format]  # noqa: A001 - the contract's word
     return file_response(
@@ -124,6 +125,7 @@ def download_export(
         filename=job.request.filename(format.extension),
         media_type=format.media_type,
         last_modified=job.updated_at,
+        expires_at=job.expires_at,
     )
 
 

@@ -140,6 +140,8 @@ _MESSAGES = {
     "EXPORT_NOT_READY": "the export is not finished; ask its status and try again",
     "EXPORT_FAILED": "the export failed: Smart meter with ID '999' not found",
     "EXPORT_DAMAGED": "the file on disk is not the one that was written; ask for the export again",
+    "EXPORT_EXPIRED": "the file is no longer kept; ask for the export again",
+    "STORAGE_FULL": "There is too little space left on the disk",
     "REQUEST_TOO_LARGE": "the request is larger than 65536 bytes",
     "UNSUPPORTED_MEDIA_TYPE": "add the header Content-Type: application/json",
     "RANGE_NOT_SATISFIABLE": "the file has 1024000 bytes; ask for a range within it",
@@ -195,7 +197,8 @@ CREATE: dict[str, Any] = {
     "responses": {
         202: _json(JobCreated, "The job is stored and will run", created=_CREATED),
         **_errors(
-            *(code for code in _MESSAGES if STATUS[code] in (400, 413, 415, 422)), *_EVERYWHERE
+            *(code for code in _MESSAGES if STATUS[code] in (400, 413, 415, 422, 507)),
+            *_EVERYWHERE,
         ),
     },
     "openapi_extra": {
@@ -252,6 +255,7 @@ DOWNLOAD: dict[str, Any] = {
             "EXPORT_NOT_READY",
             "EXPORT_FAILED",
             "EXPORT_DAMAGED",
+            "EXPORT_EXPIRED",
             "RANGE_NOT_SATISFIABLE",
             *_EVERYWHERE,
         ),

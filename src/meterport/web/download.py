@@ -1,6 +1,7 @@
 """A file as an HTTP response: conditions, one range, fixed chunks, the handle always closed.
 
-Source: RFC 9110 sections 8.8.3 (ETag), 13.1 (conditions), 14 (ranges); RFC 9530 (Repr-Digest).
+Source: RFC 9110 sections 8.8.3 (ETag), 13.1 (conditions), 14 (ranges); RFC 9530 (Repr-Digest);
+RFC 8594 (Sunset).
 """
 
 import base64
@@ -75,6 +76,7 @@ def file_response(
     filename: str,
     media_type: str,
     last_modified: datetime,
+    expires_at: datetime | None,
 ) -> Response:
     """200, 206, 304 or 416. Takes over `opened` and closes it."""
     etag = f'"{file.sha256}"'
@@ -87,6 +89,8 @@ def file_response(
         "Accept-Ranges": "bytes",
         "Repr-Digest": f"sha-256=:{digest}:",
     }
+    if expires_at is not None:
+        headers["Sunset"] = format_datetime(to_the_second(expires_at), usegmt=True)
     if _is_known(request, etag, modified):
         opened.close()
         return Response(status_code=304, headers=headers)

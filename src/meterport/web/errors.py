@@ -20,6 +20,7 @@ STATUS: Mapping[str, int] = {
     "EXPORT_NOT_READY": 409,
     "EXPORT_FAILED": 409,
     "EXPORT_DAMAGED": 409,
+    "EXPORT_EXPIRED": 410,
     "REQUEST_TOO_LARGE": 413,
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "RANGE_NOT_SATISFIABLE": 416,
@@ -35,8 +36,13 @@ STATUS: Mapping[str, int] = {
     "IDEMPOTENCY_KEY_REUSED": 422,
     "INTERNAL_ERROR": 500,
     "SERVICE_UNAVAILABLE": 503,
+    "STORAGE_FULL": 507,
 }
-RETRY_AFTER_S: Mapping[str, int] = {"EXPORT_NOT_READY": 1, "SERVICE_UNAVAILABLE": 5}
+RETRY_AFTER_S: Mapping[str, int] = {
+    "EXPORT_NOT_READY": 1,
+    "SERVICE_UNAVAILABLE": 5,
+    "STORAGE_FULL": 60,
+}
 
 log = structlog.get_logger()
 

@@ -1,0 +1,69 @@
+"""Erasures: which meters must be forgotten, and what becomes of their jobs."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+
+from meterport.adapters.sql_database import Database, db_now
+from meterport.adapters.sql_jobs import NO_LEASE, failed_with
+from meterport.adapters.sql_tables import erasures, jobs, leases
+from meterport.domain.errors import ExportCancelled
+from meterport.domain.jobs import JobStatus
+
+
+class SqlErasures:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(self, smart_meter_id: str) -> None:
+        with self._database.write() as connection:
+            _record(connection, smart_meter_id)
+            _call_off(connection, smart_meter_id)
+            # Older versions go, so whoever is unfinished reads the newest one.
+            unfinished = jobs.c.status == JobStatus.PENDING
+            connection.execute(update(jobs).where(unfinished).values(source_version=None))
+
+    def finish(self, smart_meter_id: str) -> None:
+        with self._database.write() as connection:
+            this = erasures.c.smart_meter_id == smart_meter_id
+            connection.execute(update(erasures).where(this).values(finished_at=db_now()))
+
+    def unfinished(self) -> Sequence[str]:
+        with self._database.read() as connection:
+            ids = select(erasures.c.smart_meter_id).where(erasures.c.finished_at.is_(None))
+            return list(connection.execute(ids.order_by(erasures.c.smart_meter_id)).scalars())
+
+    def all(self) -> Sequence[str]:
+        with self._database.read() as connection:
+            ids = select(erasures.c.smart_meter_id).order_by(erasures.c.smart_meter_id)
+            return list(connection.execute(ids).scalars())
+
+
+def detach(database: Database, *, version: int) -> None:
+    """Make a restored database's unfinished jobs free, and let them read the restored version."""
+    with database.write() as connection:
+        pending = jobs.c.status == JobStatus.PENDING
+        other = and_(pending, jobs.c.source_version != version)
+        connection.execute(update(jobs).where(pending).values(**NO_LEASE))
+        connection.execute(update(jobs).where(other).values(source_version=None))
+        connection.execute(delete(leases))
+
+
+def _record(connection: Connection, smart_meter_id: str) -> None:
+    connection.execute(delete(erasures).where(erasures.c.smart_meter_id == smart_meter_id))
+    connection.execute(
+        insert(erasures).values(smart_meter_id=smart_meter_id, requested_at=db_now())
+    )
+
+
+def _call_off(connection: Connection, smart_meter_id: str) -> None:
+    of_it = jobs.c.smart_meter_id == smart_meter_id
+    pending = and_(of_it, jobs.c.status == JobStatus.PENDING)
+    free = or_(jobs.c.lease_until.is_(None), jobs.c.lease_until <= db_now())
+    changed = {"updated_at": db_now()}
+    connection.execute(
+        update(jobs).where(of_it, jobs.c.status == JobStatus.COMPLETED).values(expires_at=db_now())
+    )
+    connection.execute(update(jobs).where(pending).values(cancel_requested=True, **changed))
+    ended = failed_with(ExportCancelled()) | NO_LEASE | changed
+    connection.execute(update(jobs).where(pending, free).values(**ended))

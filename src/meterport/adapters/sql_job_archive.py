@@ -1,0 +1,104 @@
+"""JobArchive: what housekeeping, doctor and backup ask of the jobs table."""
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import timedelta
+
+from sqlalchemy import Connection, delete, func, or_, select, union_all
+
+from meterport.adapters.sql_database import Database, db_now
+from meterport.adapters.sql_job_rows import COLUMNS, file_of, is_expired, is_free, is_job_id, job_of
+from meterport.adapters.sql_jobs import IDEMPOTENCY_WINDOW
+from meterport.adapters.sql_tables import idempotency_keys, jobs, leases
+from meterport.domain.exports import ExportFile
+from meterport.domain.jobs import Job, JobId, JobStatus
+
+ROWS_PER_STATEMENT = 500  # below the oldest SQLite's limit of 999 variables
+
+
+class SqlJobArchive:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def recent(self, limit: int) -> Sequence[Job]:
+        newest = select(*COLUMNS).order_by(jobs.c.created_at.desc(), jobs.c.id).limit(limit)
+        with self._database.read() as connection:
+            return [job_of(row) for row in connection.execute(newest)]
+
+    def stranded(self, *, since: timedelta) -> Sequence[JobId]:
+        free = (
+            select(jobs.c.id)
+            .where(is_free(jobs), jobs.c.updated_at <= db_now(-since))
+            .order_by(jobs.c.created_at)
+            .limit(ROWS_PER_STATEMENT)
+        )
+        with self._database.read() as connection:
+            return [JobId(id_) for id_ in connection.execute(free).scalars()]
+
+    def needed(self, keys: Collection[str]) -> set[str]:
+        wanted: set[str] = set()
+        ids = sorted({key.rpartition("/")[0] for key in keys})
+        known = [id_ for id_ in ids if is_job_id(id_)]
+        with self._database.read() as connection:
+            for at in range(0, len(known), ROWS_PER_STATEMENT):
+                wanted |= _needed_by(connection, known[at : at + ROWS_PER_STATEMENT])
+        return wanted & set(keys)
+
+    def kept_files(self) -> Iterator[tuple[JobId, ExportFile]]:
+        last = None
+        while rows := self._kept_files_after(last):
+            yield from rows
+            last = rows[-1][0]
+
+    def oldest_version_in_use(self) -> int | None:
+        unfinished = select(func.min(jobs.c.source_version)).where(
+            jobs.c.status == JobStatus.PENDING
+        )
+        held = select(func.min(leases.c.readings_version)).where(leases.c.lease_until > db_now())
+        with self._database.read() as connection:
+            found = connection.execute(union_all(unfinished, held)).scalars()
+            return min((version for version in found if version is not None), default=None)
+
+    def forget(self, *, older_than: timedelta) -> int:
+        """One batch; files that are still kept keep their records."""
+        ended_long_ago = (
+            select(jobs.c.id)
+            .where(
+                jobs.c.status.in_([JobStatus.COMPLETED, JobStatus.FAILED]),
+                jobs.c.created_at <= db_now(-older_than),
+                or_(jobs.c.expires_at.is_(None), is_expired),
+            )
+            .limit(ROWS_PER_STATEMENT)
+        )
+        spent = idempotency_keys.c.created_at <= db_now(-IDEMPOTENCY_WINDOW)
+        with self._database.read() as connection:
+            ids = list(connection.execute(ended_long_ago).scalars())
+            has_spent_keys = connection.execute(select(idempotency_keys).where(spent)).first()
+        if not ids and has_spent_keys is None:
+            return 0
+        with self._database.write() as connection:
+            of_them = idempotency_keys.c.job_id.in_(ids)
+            connection.execute(delete(idempotency_keys).where(or_(spent, of_them)))
+            connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))
+        return len(ids)
+
+    def _kept_files_after(self, last: JobId | None) -> list[tuple[JobId, ExportFile]]:
+        kept = (
+            select(*COLUMNS)
+            .where(jobs.c.status == JobStatus.COMPLETED, ~is_expired)
+            .order_by(jobs.c.id)
+            .limit(ROWS_PER_STATEMENT)
+        )
+        with self._database.read() as connection:
+            page = kept if last is None else kept.where(jobs.c.id > last)
+            files = [(JobId(row.id), file_of(row)) for row in connection.execute(page)]
+        return [(id_, file) for id_, file in files if file is not None]
+
+
+def _needed_by(connection: Connection, ids: Collection[str]) -> set[str]:
+    """The keys that those jobs point at, or that a live attempt of theirs may still publish."""
+    live = (jobs.c.lease_until > db_now()).label("live")
+    expired = is_expired.label("expired")
+    states = select(jobs.c.id, jobs.c.attempt, jobs.c.file_path, live, expired)
+    rows = connection.execute(states.where(jobs.c.id.in_(ids))).all()
+    published = {row.file_path for row in rows if row.file_path and not row.expired}
+    return published | {f"{row.id}/{row.attempt}" for row in rows if row.live}

@@ -1,0 +1,109 @@
+"""The processes that `serve` starts: watched, started again with a pause, told to stop, ended."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from meterport.settings import PREFIX, Settings
+
+STOP_GRACE_S = 30.0
+LONGEST_PAUSE_S = 10.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Child:
+    """A command of ours, and the descriptors that it inherits."""
+
+    command: Sequence[str]
+    fds: Sequence[int] = ()
+
+
+class Children:
+    """One that ends is started again, after a pause that grows if it ended soon."""
+
+    def __init__(self, settings: Settings, children: Sequence[Child]) -> None:
+        self._environment = _environment(settings)
+        self._first_pause_s = settings.worker_restart_s
+        self._stopping = threading.Event()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._keepers = [
+            threading.Thread(target=self._keep, args=(child,), daemon=True) for child in children
+        ]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        for keeper in self._keepers:
+            keeper.start()
+        try:
+            yield
+        finally:
+            self.stop()
+            self._end()
+
+    def stop(self) -> None:
+        """Tell them to stop, and start none any more; may be called again."""
+        with self._lock:
+            self._stopping.set()
+            running = list(self._running)
+        for process in running:
+            process.terminate()
+
+    def _keep(self, child: Child) -> None:
+        pause_s = self._first_pause_s
+        while (process := self._started(child)) is not None:
+            started = time.monotonic()
+            code = process.wait()
+            self._running.discard(process)
+            if self._stopping.is_set():
+                return
+            name = child.command[0]
+            log.warning(f"{name}_died", pid=process.pid, code=code, restart_in_s=pause_s)
+            self._stopping.wait(pause_s)
+            soon = time.monotonic() - started <= LONGEST_PAUSE_S
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S) if soon else self._first_pause_s
+
+    def _started(self, child: Child) -> subprocess.Popen[bytes] | None:
+        command = [sys.executable, "-m", "meterport", *child.command, "--parent", str(os.getpid())]
+        # Under the lock, so that none starts behind the back of `stop`.
+        with self._lock:
+            if self._stopping.is_set():
+                return None
+            process = subprocess.Popen(  # noqa: S603 - our own program, no input in the command
+                command,
+                env=self._environment,
+                pass_fds=child.fds,
+                # A group of its own: Ctrl-C is for us, who then tell the children.
+                process_group=0,
+            )
+            self._running.add(process)
+            return process
+
+    def _end(self) -> None:
+        deadline = time.monotonic() + STOP_GRACE_S
+        for keeper in self._keepers:
+            keeper.join(max(0.0, deadline - time.monotonic()))
+        for process in list(self._running):
+            if process.poll() is None:
+                log.warning("child_killed", pid=process.pid)
+                process.kill()
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """The settings as a child process reads them, also those that came by option."""
+    given = settings.model_dump(mode="json", exclude_defaults=True)
+    own = {f"{PREFIX}{name.upper()}": _as_variable(value) for name, value in given.items()}
+    return dict(os.environ) | own
+
+
+def _as_variable(value: object) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)

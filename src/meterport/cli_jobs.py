@@ -1,0 +1,93 @@
+"""What `meterport jobs` and `meterport doctor` print."""
+
+import json
+from dataclasses import asdict
+
+from meterport.bootstrap import connect
+from meterport.domain.findings import Finding, Level
+from meterport.domain.jobs import Job
+from meterport.domain.period import iso_utc
+from meterport.services.examine import examine
+from meterport.services.rerun_export import rerun_export
+from meterport.settings import Settings
+
+_MARKS = {Level.OK: "ok     ", Level.WARNING: "WARNING", Level.ERROR: "ERROR  "}
+
+
+def listed(settings: Settings, *, limit: int, as_json: bool) -> str:
+    jobs = connect(settings).archive.recent(limit)
+    if as_json:
+        return json.dumps([_as_dict(job) for job in jobs])
+    return "\n".join([_line(job) for job in jobs] or ["no jobs yet"])
+
+
+def cancelled(settings: Settings, job_id: str) -> str:
+    job = connect(settings).jobs.cancel(job_id)
+    return f"{job.id} is cancelled" if job.error else f"{job.id} will stop within a second"
+
+
+def run_again(settings: Settings, job_id: str) -> str:
+    services = connect(settings)
+    job = rerun_export(
+        job_id,
+        jobs=services.jobs,
+        source=services.source,
+        dispatcher=services.dispatcher,
+        space=services.space,
+    )
+    return job.id
+
+
+def examined(settings: Settings, *, scrub: bool, as_json: bool) -> tuple[str, bool]:
+    """The report, and whether nothing is wrong."""
+    services = connect(settings)
+    findings = list(
+        examine(
+            checkups=services.checkups,
+            source=services.source,
+            upkeep=services.upkeep,
+            catalog=services.catalog,
+            archive=services.archive,
+            objects=services.objects,
+            scrub=scrub,
+        )
+    )
+    healthy = all(finding.level is not Level.ERROR for finding in findings)
+    if as_json:
+        return json.dumps([asdict(finding) for finding in findings]), healthy
+    return "\n".join(_report(finding) for finding in findings), healthy
+
+
+def _report(finding: Finding) -> str:
+    line = f"{_MARKS[finding.level]} {finding.about}: {finding.message}"
+    return f"{line}\n        → {finding.remedy}" if finding.remedy else line
+
+
+def _line(job: Job) -> str:
+    period = f"{iso_utc(job.request.period.start)} … {iso_utc(job.request.period.end)}"
+    state = "expired" if job.expired else job.error.code if job.error else str(job.status)
+    rows = f"{job.rows_written:,} rows"
+    return f"{job.id}  {job.request.smart_meter_id:<16} {period}  {state:<22} {rows}"
+
+
+def _as_dict(job: Job) -> dict[str, object]:
+    return {
+        "job_id": job.id,
+        "smart_meter_id": job.request.smart_meter_id,
+        "start": iso_utc(job.request.period.start),
+        "end": iso_utc(job.request.period.end),
+        "format": job.request.format,
+        "status": job.status,
+        "created_at": iso_utc(job.created_at),
+        "updated_at": iso_utc(job.updated_at),
+        "attempt": job.attempt,
+        "crashes": job.crashes,
+        "retries": job.retries,
+        "rows_written": job.rows_written,
+        "source_version": job.source_version,
+        "sha256": None if job.file is None else job.file.sha256,
+        "file_size_bytes": None if job.file is None else job.file.size_bytes,
+        "expires_at": None if job.expires_at is None else iso_utc(job.expires_at),
+        "expired": job.expired,
+        "error": None if job.error is None else asdict(job.error),
+    }

@@ -1,0 +1,52 @@
+"""Forget a meter: its readings in every version, its files, its unfinished jobs.
+
+Recorded first, so that a crash on the way leaves an erasure that housekeeping finishes; and kept,
+so that a restored backup forgets the meter again.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from meterport.ports import (
+    Erasures,
+    JobArchive,
+    MeterCatalog,
+    ObjectStore,
+    ReadingSource,
+    ReadingUpkeep,
+)
+from meterport.services.refresh_meters import refresh_meters
+from meterport.services.sweep import sweep
+
+PATIENCE = timedelta(seconds=30)
+
+log = structlog.get_logger()
+
+
+def erase_meter(
+    smart_meter_id: str,
+    *,
+    erasures: Erasures,
+    source: ReadingSource,
+    upkeep: ReadingUpkeep,
+    catalog: MeterCatalog,
+    archive: JobArchive,
+    objects: ObjectStore,
+) -> int:
+    """How many readings went from the newest version; 0 if there was no such meter."""
+    with catalog.writing(patience=PATIENCE) as lease:
+        erasures.begin(smart_meter_id)
+        refresh_meters(source=source, catalog=catalog)
+        rows, version = upkeep.erase(smart_meter_id, fence=lease.check)
+        catalog.remove(smart_meter_id, version=version)
+        _forget_earlier_versions(upkeep, lease.check)
+    sweep(archive=archive, objects=objects)
+    erasures.finish(smart_meter_id)
+    log.info("meter_erased", rows=rows)
+    return rows
+
+
+def _forget_earlier_versions(upkeep: ReadingUpkeep, fence: Callable[[], None]) -> None:
+    upkeep.forget(older_than=timedelta(0), in_use=None, now=datetime.now(UTC), fence=fence)

@@ -1,0 +1,13 @@
+"""Jobs whose message was lost, or whose worker died: tell a worker again."""
+
+from datetime import timedelta
+
+from meterport.ports import Dispatcher, JobArchive
+
+SINCE = timedelta(seconds=2)
+"""A job that young was told of when it was accepted."""
+
+
+def hand_on(*, archive: JobArchive, dispatcher: Dispatcher) -> None:
+    for job_id in archive.stranded(since=SINCE):
+        dispatcher.wake(job_id)

@@ -1,0 +1,28 @@
+"""Ask for an earlier export once more, as when its file was damaged or has expired."""
+
+from meterport.domain.errors import JobNotFound
+from meterport.domain.jobs import Job
+from meterport.ports import Dispatcher, JobStore, ReadingSource, Space
+from meterport.services.submit_export import submit_export
+
+
+def rerun_export(
+    job_id: str,
+    *,
+    jobs: JobStore,
+    source: ReadingSource,
+    dispatcher: Dispatcher,
+    space: Space,
+) -> Job:
+    """The new job. It reads the version that the earlier one read, while that is kept.
+
+    Then its file has the same bytes; else it reads the newest version.
+    """
+    earlier = jobs.get(job_id)
+    if earlier is None:
+        raise JobNotFound(job_id)
+    version = earlier.source_version
+    kept = version if version is not None and source.keeps(version) else None
+    return submit_export(
+        earlier.request, jobs=jobs, dispatcher=dispatcher, space=space, source_version=kept
+    ).job

@@ -1,0 +1,214 @@
+"""ReadingUpkeep over the Delta table: join small files, forget old versions, check every file.
+
+Only the holder of the writer's lease may change anything here, see decision 3 and 7.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from meterport import durable
+from meterport.domain.errors import SourceUnavailable
+from meterport.domain.readings import KEY, DamagedFile
+from meterport.sources import delta_log
+from meterport.sources.delta_store import FILE_ROWS, ranges
+from meterport.sources.delta_table import (
+    PARTITION,
+    DataFile,
+    added_files,
+    commit,
+    data_files,
+    lazy,
+    write_data_file,
+)
+
+SMALL_FILES = 8
+"""A month with that many files less than half full is worth rewriting."""
+
+COMMITS_PER_CHECKPOINT = 20
+LOG_TRIES = 5
+Fence = Callable[[], None]
+
+
+class DeltaUpkeep:
+    def __init__(self, folder: Path, *, file_rows: int = FILE_ROWS) -> None:
+        self._folder = folder
+        self._file_rows = file_rows
+
+    def crowded_months(self) -> list[str]:
+        with _translated():
+            small: dict[str, int] = {}
+            for file in self._small(data_files(DeltaTable(str(self._folder)))):
+                small[file.month] = small.get(file.month, 0) + 1
+        return sorted(month for month, files in small.items() if files >= SMALL_FILES)
+
+    def compact(self, month: str, *, fence: Fence) -> int:
+        with _translated():
+            table = DeltaTable(str(self._folder))
+            old = [f for f in self._small(data_files(table)) if f.month == month]
+            rows = lazy(self._folder, old)
+            new = [
+                write_data_file(self._folder, month, rows.filter(meters).collect().sort(KEY))
+                for meters in ranges(self._file_rows, rows)
+            ]
+            same = {f.path for f in old} & {f.path for f in new}
+            added = [f for f in new if f.path not in same]
+            removed = [f for f in old if f.path not in same]
+            if not removed:
+                return table.version()
+            fence()
+            return commit(self._folder, table, added, removed, changes_data=False)
+
+    def erase(self, smart_meter_id: str, *, fence: Fence) -> tuple[int, int]:
+        this = pl.col("smart_meter_id") == smart_meter_id
+        added, removed, rows = [], [], 0
+        with _translated():
+            table = DeltaTable(str(self._folder))
+            for file in data_files(table):
+                if not file.first_meter <= smart_meter_id <= file.last_meter:
+                    continue
+                frame = lazy(self._folder, [file]).collect()
+                kept = frame.filter(~this)
+                if kept.height < frame.height:
+                    removed.append(file)
+                    rows += frame.height - kept.height
+                    if not kept.is_empty():
+                        added.append(write_data_file(self._folder, file.month, kept))
+            if not removed:
+                return 0, table.version()
+            fence()
+            return rows, commit(self._folder, table, added, removed)
+
+    def checkpoint(self) -> None:
+        with _translated():
+            newest = delta_log.versions(self._folder)[-1]
+            last = delta_log.newest_checkpoint(self._folder)
+            if newest - (last or 0) >= COMMITS_PER_CHECKPOINT:
+                delta_log.checkpoint(self._folder, newest)
+
+    def forget(
+        self, *, older_than: timedelta, in_use: int | None, now: datetime, fence: Fence
+    ) -> int:
+        with _translated():
+            there = delta_log.versions(self._folder)
+            # The version that was the newest then, and all after it, stay.
+            oldest = there[0]
+            while oldest + 1 in there and self._age(oldest + 1, now) >= older_than:
+                oldest += 1
+            if in_use is not None:
+                oldest = min(oldest, max(in_use, there[0]))
+            fence()
+            if oldest > 0:
+                delta_log.forget_before(self._folder, oldest)
+            return self._remove_unnamed(fence)
+
+    def scrub(self) -> Iterator[DamagedFile]:
+        return self._damaged(_digest_state)
+
+    def look_over(self) -> Iterator[DamagedFile]:
+        return self._damaged(_size_state)
+
+    def copy(self, target: Path, version: int) -> list[str]:
+        with _translated():
+            _copy_log(self._folder, target, version)
+            delta_log.forget_before(target, version)
+            damaged = []
+            for file in data_files(DeltaTable(str(target))):
+                (target / file.path).parent.mkdir(mode=0o700, exist_ok=True)
+                with (self._folder / file.path).open("rb") as opened:
+                    sha256 = durable.copy(opened, target / file.path)
+                if sha256 != Path(file.path).stem:
+                    damaged.append(f"{target.name}/{file.path}")
+            return damaged
+
+    def unnamed_files(self) -> list[str]:
+        with _translated():
+            named = self.kept_files()
+            return [path for path in self._on_disk() if path not in named]
+
+    def kept_files(self) -> Mapping[str, DataFile]:
+        """The data files of every version that can be read, by path."""
+        there = delta_log.versions(self._folder)
+        oldest = DeltaTable(str(self._folder), version=there[0])
+        files = {file.path: file for file in data_files(oldest)}
+        for version in there[1:]:
+            files |= {f.path: f for f in added_files(delta_log.actions(self._folder, version))}
+        return files
+
+    def _damaged(self, state_of: Callable[[Path, DataFile], str]) -> Iterator[DamagedFile]:
+        with _translated():
+            for path, file in sorted(self.kept_files().items()):
+                state = state_of(self._folder / path, file)
+                # An upkeep may have removed the file since; then no version names it any more.
+                if state and path in self.kept_files():
+                    yield DamagedFile(path, state, file.month, file.first_meter, file.last_meter)
+
+    def _age(self, version: int, now: datetime) -> timedelta:
+        return now - delta_log.committed_at(self._folder, version)
+
+    def _small(self, files: list[DataFile]) -> list[DataFile]:
+        return [f for f in files if f.rows < self._file_rows // 2]
+
+    def _remove_unnamed(self, fence: Fence) -> int:
+        """Also what an import left that ended before its commit."""
+        unnamed = self.unnamed_files()
+        for path in unnamed:
+            # Each time: a writer that came after us may just have written it again.
+            fence()
+            (self._folder / path).unlink(missing_ok=True)
+        for folder in {(self._folder / path).parent for path in unnamed}:
+            durable.sync_folder(folder)
+        return len(unnamed)
+
+    def _on_disk(self) -> list[str]:
+        found = self._folder.glob(f"{PARTITION}=*/*")
+        return sorted(path.relative_to(self._folder).as_posix() for path in found)
+
+
+def _copy_log(folder: Path, target: Path, version: int) -> None:
+    """The entries up to that version. A clean-up meanwhile may take some away: then again."""
+    for _ in range(LOG_TRIES):
+        shutil.rmtree(target, ignore_errors=True)
+        try:
+            delta_log.copy(folder, target, version)
+            if DeltaTable(str(target)).version() == version:
+                return
+        except (FileNotFoundError, DeltaError):
+            continue
+    raise SourceUnavailable("The log of the readings could not be copied", "Try again")
+
+
+def _size_state(path: Path, file: DataFile) -> str:
+    """What is wrong with the file: `missing`, `changed`, or nothing."""
+    try:
+        return "" if path.stat().st_size == file.size_bytes else "changed"
+    except OSError:
+        return "missing"
+
+
+def _digest_state(path: Path, file: DataFile) -> str:
+    try:
+        with path.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"unreadable ({error.strerror})"
+    return "" if digest == Path(file.path).stem else "changed"
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, DeltaError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise SourceUnavailable(
+            "The readings store cannot be kept up", "The service's log names the cause"
+        ) from error
