@@ -1,5 +1,6 @@
 """Makers of test data with readable defaults."""
 
+import shutil
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -129,6 +130,12 @@ def home(folder: Path, *frames: pl.DataFrame, **given: object) -> Home:
     if frames:
         made.load(*frames)
     return made
+
+
+def copy_of(data: Path, folder: Path) -> Home:
+    """A home of its own on a copy of that data folder."""
+    shutil.copytree(data, folder / "data")
+    return home(folder)
 
 
 def csv_lines(*rows: str) -> str:

@@ -26,13 +26,13 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     """
     check_address(settings)
     services = prepare(settings)
-    server = _Server(_api(services, settings))
+    server = Server(api_config(services, settings))
     # From here on a signal is an order to stop, also before and after uvicorn listens to it.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.handle_exit)
     with (
         only_one(settings),
-        _bound(settings.host, settings.port) as listener,
+        bound(settings.host, settings.port) as listener,
         listening(settings.data) as wake,
         _children(settings, wake.fileno()) as children,
         _stopped_at_once(server, children),
@@ -42,7 +42,7 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
         server.run(sockets=[listener])
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Says when it was told to stop, which is long before the last download has ended."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -63,7 +63,7 @@ def _children(settings: Settings, wake_fd: int) -> Iterator[Children]:
 
 
 @contextmanager
-def _stopped_at_once(server: _Server, children: Children) -> Iterator[None]:
+def _stopped_at_once(server: Server, children: Children) -> Iterator[None]:
     """Jobs are handed back as soon as the order comes, while downloads still run."""
 
     def stop() -> None:
@@ -92,7 +92,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _api(services: Services, settings: Settings) -> uvicorn.Config:
+def api_config(services: Services, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(services, settings),
         log_config=None,
@@ -105,7 +105,7 @@ def _api(services: Services, settings: Settings) -> uvicorn.Config:
 
 
 @contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
+def bound(host: str, port: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048)

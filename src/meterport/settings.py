@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         Field(description="Further host names to answer to, comma-separated"),
     ] = ()
     job_lease_s: Annotated[
-        float, Field(ge=2, le=3600, description="Seconds without a heartbeat until a job is free")
+        float, Field(ge=0.5, le=3600, description="Seconds without a heartbeat until a job is free")
     ] = 15.0
     job_time_limit_s: Annotated[
         float, Field(gt=0, description="Seconds that one attempt at a job may take")

@@ -17,7 +17,7 @@ from meterport.domain.jobs import Hold, Job, Lease
 from meterport.ports import JobStore
 
 BEAT_S = 0.5
-"""Far within the lease; and a job that is called off ends within a second."""
+"""Or a quarter of the lease; a job that is called off ends within a second."""
 
 GRACE_S = 30.0
 """How long a job that ran out of time may take to notice, before its process is given up."""
@@ -53,6 +53,7 @@ class Heartbeat:
         self._deadline = time.monotonic() + time_limit.total_seconds()
         self._abandon = abandon
         self._grace_s = grace_s
+        self._beat_s = min(BEAT_S, lease.duration.total_seconds() / 4)
         self._rows = 0
         self._hold = Hold.HELD
         self._done = threading.Event()
@@ -80,7 +81,7 @@ class Heartbeat:
             raise HandedBack
 
     def _beat(self) -> None:
-        while self._hold is not Hold.LOST and not self._done.wait(BEAT_S):
+        while self._hold is not Hold.LOST and not self._done.wait(self._beat_s):
             if time.monotonic() > self._deadline + self._grace_s:
                 self._give_up()
                 return

@@ -1,0 +1,126 @@
+"""Variants of the product with one promise taken out: each must turn its chaos test red."""
+
+import os
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from meterport.adapters import local_files, sql_jobs, sql_tables
+from meterport.adapters.local_files import LocalFiles
+from meterport.adapters.sql_job_rows import is_free
+from meterport.adapters.sql_jobs import SqlJobs
+from meterport.domain.exports import ExportFile
+from meterport.domain.jobs import Job, JobId
+from meterport.ports import Submission
+
+
+def apply(name: str = "") -> None:
+    """Spoil this process. An empty name leaves it whole."""
+    if name:
+        VARIANTS[name]()
+
+
+def _patch(owner: object, name: str, value: object) -> None:
+    setattr(owner, name, value)
+
+
+def commit_before_rename() -> None:
+    """The row says `completed` before the file has its name."""
+    late: list[tuple[Path, Path]] = []
+    complete = SqlJobs.complete
+
+    def publish(self: Any) -> None:
+        aside = self._part.with_name(f"{self._part.name}.aside")
+        os.link(self._part, aside)
+        late.append((aside, self._final))
+
+    def complete_first(self: SqlJobs, job: Job, file: ExportFile, **how: Any) -> bool:
+        done = complete(self, job, file, **how)
+        for aside, final in late:
+            final.parent.mkdir(exist_ok=True)
+            aside.rename(final)
+        late.clear()
+        return done
+
+    _patch(local_files._LocalDraft, "publish", publish)
+    _patch(SqlJobs, "complete", complete_first)
+
+
+def written_in_place() -> None:
+    """A file has its final name from its first byte on."""
+
+    def in_place(self: LocalFiles, key: str) -> Path:
+        path = self._file(key)
+        path.parent.mkdir(exist_ok=True)
+        return path
+
+    def publish(self: Any) -> None:
+        self._part = Path(os.devnull) / "nothing"
+
+    _patch(LocalFiles, "_part", in_place)
+    _patch(local_files._LocalDraft, "publish", publish)
+
+
+def no_attempt_check() -> None:
+    """Whoever once held a job may change its row for ever."""
+    _patch(sql_jobs, "_held_by", lambda job: sql_tables.jobs.c.id == job.id)
+
+
+def no_renewed_claims() -> None:
+    """A job whose worker died is taken by nobody."""
+
+    def never_held(job: Any) -> Any:
+        return is_free(job) & job.c.lease_until.is_(None)
+
+    _patch(sql_jobs, "is_free", never_held)
+
+
+def answer_before_commit() -> None:
+    """The client has its id before the row is on the disk."""
+    add = SqlJobs.add
+
+    def later(self: SqlJobs, request: Any, **how: Any) -> Submission:
+        job_id = JobId(str(uuid.uuid4()))
+        threading.Timer(0.05, lambda: add(self, request, **how)).start()
+        waiting = Job(job_id, request, *_JUST_NOW)
+        return Submission(replace(waiting, id=job_id), replayed=False)
+
+    _patch(SqlJobs, "add", later)
+
+
+def keys_are_not_kept() -> None:
+    """An Idempotency-Key is forgotten as soon as the answer is given."""
+    _patch(sql_jobs, "_insert_key", lambda *arguments: None)
+
+
+def no_fsync() -> None:
+    """Nothing that Python writes is synced; SQLite syncs for itself."""
+    _patch(os, "fsync", lambda descriptor: None)
+
+
+def _just_now() -> tuple[Any, ...]:
+    from datetime import UTC, datetime
+
+    from meterport.domain.jobs import JobStatus
+
+    now = datetime.now(UTC)
+    return JobStatus.PENDING, now, now
+
+
+_JUST_NOW = _just_now()
+
+VARIANTS: Mapping[str, Callable[[], None]] = {
+    variant.__name__: variant
+    for variant in (
+        commit_before_rename,
+        written_in_place,
+        no_attempt_check,
+        no_renewed_claims,
+        answer_before_commit,
+        keys_are_not_kept,
+        no_fsync,
+    )
+}

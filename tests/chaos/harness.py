@@ -1,0 +1,137 @@
+"""What the chaos tests share: chance with a seed, sizes, counts, and processes to be killed.
+
+Seed:  METERPORT_CHAOS_SEED; else drawn, and printed with the counts, so that it can be replayed.
+Size:  a few rounds of each test in `make test`, the full ones with METERPORT_CHAOS=full.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+ROOT = Path(__file__).parents[2]
+WITHIN_S = 60.0
+T = TypeVar("T")
+
+
+def drawn_seed() -> int:
+    given = os.environ.get("METERPORT_CHAOS_SEED")
+    return int(given) if given else random.SystemRandom().randrange(1, 1_000_000)
+
+
+@dataclass
+class Chaos:
+    """Chance and counts of one test. `found` is what must never be: each an accident in words."""
+
+    name: str
+    seed: int
+    counts: Counter[str]
+    random: random.Random
+    full: bool
+    found: list[str] = field(default_factory=list)
+    patience_s: float = WITHIN_S
+
+    def size(self, commit: int, *, full: int) -> int:
+        return full if self.full else commit
+
+    def count(self, **counts: int) -> None:
+        self.counts.update(counts)
+
+    def expect(self, promise: bool, otherwise: str) -> None:
+        if not promise:
+            self.found.append(otherwise)
+
+    def toothless(self, name: str) -> "Chaos":
+        """For a run on a broken variant: its counts are not the product's."""
+        chance = random.Random(f"{self.seed}:{self.name}:{name}")  # noqa: S311
+        return Chaos(name, self.seed, Counter(), chance, full=False, patience_s=4)
+
+
+def wait_until(
+    predicate: Callable[[], T | None], *, every_s: float = 0.01, within_s: float = WITHIN_S
+) -> T:
+    """The predicate's first true answer; the bound only ends a test that would otherwise hang."""
+    deadline = time.monotonic() + within_s
+    while not (answer := predicate()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited for {within_s:.0f} s, and it did not come true")
+        time.sleep(every_s)
+    return answer
+
+
+class Zygote:
+    """Starts warm processes of the product, whole or of a broken variant."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self._process = process
+        self.log = log
+
+    def start(self, do: str, data: Path, **order: Any) -> int:
+        """The id of the new process; see tests/chaos/zygote.py for what it may be told to do."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        line = json.dumps({"do": do, "data": str(data), "log": str(self.log), **order})
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+
+@contextmanager
+def zygote(folder: Path, variant: str = "") -> Iterator[Zygote]:
+    """All that it started is killed when the block ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "tests.chaos.zygote", *([variant] if variant else [])]
+    clean = {name: value for name, value in os.environ.items() if "METERPORT_" not in name}
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=clean,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield Zygote(process, folder / "log")
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(WITHIN_S)
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def is_alive(pid: int) -> bool:
+    return _state(pid) not in ("", "Z", "X")
+
+
+def is_stopped(pid: int) -> bool:
+    return _state(pid) in ("T", "t")
+
+
+def gone(pid: int) -> None:
+    """Wait until the process has ended."""
+    wait_until(lambda: not is_alive(pid), every_s=0.001)
+
+
+def _state(pid: int) -> str:
+    """The letter of ps; empty: there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

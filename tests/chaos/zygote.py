@@ -1,0 +1,117 @@
+"""Forks warm processes of the product: imported already, so at work within milliseconds.
+
+    python -m tests.chaos.zygote [VARIANT]
+
+Reads one order a line, as JSON, and answers with the process id of the child that carries it out:
+`do` names what (see DO), `data` the data folder, `settings` further ones; `stopped` lets the child
+begin with SIGSTOP; `done` is a file that the child makes once its work was acknowledged.
+A VARIANT of tests.chaos.broken spoils the product in all children. Nothing here may use Polars
+before the fork: a child whose parent has used it hangs.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import meterport.worker
+from meterport.bootstrap import connect, prepare
+from meterport.domain.jobs import Lease
+from meterport.importers.base import ImportOptions
+from meterport.serve import Server, api_config, bound
+from meterport.services.import_readings import import_files
+from meterport.services.work_job import Workplace, work_job
+from meterport.settings import Settings
+from meterport.telemetry import configure_logs
+from tests.chaos import broken
+
+PR_SET_PTRACER, ANY_PROCESS = 0x59616D61, -1
+
+
+def worker(settings: Settings, order: Mapping[str, Any]) -> None:
+    meterport.worker.run_worker(settings, wake_fd=None, parent=os.getppid())
+
+
+def job(settings: Settings, order: Mapping[str, Any]) -> None:
+    """Work on one job, and leave."""
+    s = connect(settings)
+    lease = Lease(f"one-job-{os.getpid()}", settings.job_lease)
+    at = Workplace(
+        s.jobs,
+        s.source,
+        s.catalog,
+        s.objects,
+        lease,
+        threading.Event(),
+        policy=settings.retry_policy,
+    )
+    work_job(at)
+
+
+def import_(settings: Settings, order: Mapping[str, Any]) -> None:
+    s = connect(settings)
+    import_files(
+        [Path(name) for name in order["files"]],
+        ImportOptions(),
+        source=s.source,
+        store=s.readings,
+        catalog=s.catalog,
+    )
+
+
+def api(settings: Settings, order: Mapping[str, Any]) -> None:
+    """The API alone, without workers, on the order's port."""
+    server = Server(api_config(prepare(settings), settings))
+    with bound("127.0.0.1", order["port"]) as listener:
+        server.run(sockets=[listener])
+
+
+DO: Mapping[str, Callable[[Settings, Mapping[str, Any]], None]] = {
+    "worker": worker,
+    "job": job,
+    "import": import_,
+    "api": api,
+}
+
+
+def main() -> None:
+    broken.apply(*sys.argv[1:])
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
+    for line in sys.stdin:
+        order = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _child(order)
+        sys.stdout.write(f"{pid}\n")
+        sys.stdout.flush()
+
+
+def _child(order: Mapping[str, Any]) -> None:
+    code = 1
+    try:
+        # Its own streams: the parent's are the wire to the test.
+        log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        for descriptor in (1, 2):
+            os.dup2(log, descriptor)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        configure_logs("json", "info")
+        if order.get("stopped"):
+            # Let a tracer that is no ancestor attach, and wait for it.
+            ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANY_PROCESS, 0, 0, 0)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        settings = Settings(data=Path(order["data"]), **order.get("settings", {}))
+        DO[order["do"]](settings, order)
+        if "done" in order:
+            Path(order["done"]).touch()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
