@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-fast check lock bench clean
+.PHONY: help setup demo serve test test-fast check lock bench chaos clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -32,6 +32,11 @@ test-fast: $(READY)  ## Only the tests that start no process
 
 bench: $(READY)  ## Measure the start of a job and the idle service
 	@$(BIN)/python benchmarks/service.py
+
+chaos: $(READY)  ## Kill, cut and damage for up to an hour, and record the counts; SEED=… replays
+	@METERPORT_CHAOS=full METERPORT_CHAOS_SEED="$(SEED)" METERPORT_CHAOS_RECORD=docs/reliability-runs.jsonl \
+		$(BIN)/python -m pytest tests/chaos -p no:randomly --timeout 3600
+	@$(BIN)/python -m tests.chaos.report
 
 lock: $(READY)  ## Resolve requirements.lock anew, to releases at least a week old
 	@$(UV) compile --quiet pyproject.toml --all-extras --group dev --universal --generate-hashes \
