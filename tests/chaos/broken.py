@@ -3,7 +3,7 @@
 import os
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from meterport.adapters.sql_jobs import SqlJobs
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job, JobId
 from meterport.ports import Submission
+from meterport.services import run_export
 
 
 def apply(name: str = "") -> None:
@@ -96,6 +97,16 @@ def keys_are_not_kept() -> None:
     _patch(sql_jobs, "_insert_key", lambda *arguments: None)
 
 
+def all_at_once() -> None:
+    """An export holds all its readings before it writes the first."""
+    counted = run_export.Rows.counted
+
+    def collected(self: run_export.Rows, frames: Iterable[Any]) -> Iterable[Any]:
+        return counted(self, list(frames))
+
+    _patch(run_export.Rows, "counted", collected)
+
+
 def no_fsync() -> None:
     """Nothing that Python writes is synced; SQLite syncs for itself."""
     _patch(os, "fsync", lambda descriptor: None)
@@ -121,6 +132,7 @@ VARIANTS: Mapping[str, Callable[[], None]] = {
         no_renewed_claims,
         answer_before_commit,
         keys_are_not_kept,
+        all_at_once,
         no_fsync,
     )
 }

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,13 @@ T = TypeVar("T")
 def drawn_seed() -> int:
     given = os.environ.get("METERPORT_CHAOS_SEED")
     return int(given) if given else random.SystemRandom().randrange(1, 1_000_000)
+
+
+def add(counts: Counter[str], more: Mapping[str, int]) -> None:
+    """Sums, but for what is named a peak: the largest counts."""
+    for name, count in more.items():
+        peak = name.startswith("peak_")
+        counts[name] = max(counts[name], count) if peak else counts[name] + count
 
 
 @dataclass
@@ -44,7 +51,7 @@ class Chaos:
         return full if self.full else commit
 
     def count(self, **counts: int) -> None:
-        self.counts.update(counts)
+        add(self.counts, counts)
 
     def expect(self, promise: bool, otherwise: str) -> None:
         if not promise:
@@ -124,9 +131,9 @@ def is_stopped(pid: int) -> bool:
     return _state(pid) in ("T", "t")
 
 
-def gone(pid: int) -> None:
+def gone(pid: int, *, within_s: float = WITHIN_S) -> None:
     """Wait until the process has ended."""
-    wait_until(lambda: not is_alive(pid), every_s=0.001)
+    wait_until(lambda: not is_alive(pid), every_s=0.001, within_s=within_s)
 
 
 def _state(pid: int) -> str:

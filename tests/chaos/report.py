@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.harness import add
+
 DOCS = Path(__file__).parents[2] / "docs"
 RUNS = DOCS / "reliability-runs.jsonl"
 PAGE = DOCS / "reliability.md"
@@ -41,7 +43,7 @@ def table(runs: Iterable[Mapping[str, Any]]) -> str:
     seeds: dict[str, list[str]] = {}
     for run in runs:
         for test, counts in run["counts"].items():
-            sums.setdefault(test, Counter()).update(counts)
+            add(sums.setdefault(test, Counter()), counts)
             seeds.setdefault(test, []).append(str(run["seed"]))
     lines = ["| test | what was counted | seeds |", "|---|---|---|"]
     lines += [
@@ -69,7 +71,7 @@ def main() -> None:
 
 
 def _said(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
 
 
 def _number(test: str) -> tuple[int, str]:

@@ -37,6 +37,9 @@ class Api:
         base_url = f"http://127.0.0.1:{self.port}"
         self._http = httpx2.Client(base_url=base_url, trust_env=False, timeout=30)
 
+    def close(self) -> None:
+        self._http.close()
+
     @contextmanager
     def running(self) -> Iterator[int]:
         data = self._home.settings.data
@@ -68,7 +71,15 @@ def _free_port() -> int:
 
 
 def kill_api(chaos: Chaos, home: make.Home, processes: Zygote, *, kills: int) -> None:
-    api, ids = Api(processes, home), Ids()
+    ids = Ids()
+    with closing(Api(processes, home)) as api:
+        _kill_while_posting(chaos, api, ids, kills)
+        chaos.count(kills=kills, requests=len(ids.asked), ids=len(ids.received))
+        _check_ids(chaos, home, ids)
+        _check_keys(chaos, api, ids)
+
+
+def _kill_while_posting(chaos: Chaos, api: Api, ids: Ids, kills: int) -> None:
     for number in range(kills):
         with api.running() as pid, ThreadPoolExecutor(CLIENTS) as clients:
             posted = [
@@ -80,9 +91,6 @@ def kill_api(chaos: Chaos, home: make.Home, processes: Zygote, *, kills: int) ->
             for one in posted:
                 one.result()
             timer.join()
-    chaos.count(kills=kills, requests=len(ids.asked), ids=len(ids.received))
-    _check_ids(chaos, home, ids)
-    _check_keys(chaos, api, ids)
 
 
 def _post_until_dead(api: Api, ids: Ids, name: str) -> None:

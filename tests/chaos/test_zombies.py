@@ -59,11 +59,8 @@ def _put_to_sleep_at_work(chaos: Chaos, home: make.Home, job_id: str, pid: int) 
     wait_until(lambda: next(seen, None) is None, every_s=0.001)
     kill(pid, signal.SIGSTOP)
     wait_until(lambda: is_stopped(pid) or not is_alive(pid), every_s=0.001)
-    if (
-        is_stopped(pid)
-        and database_is_free(home.settings.data)
-        and _job(home, job_id).status == "pending"
-    ):
+    at_work = is_stopped(pid) and _job(home, job_id).status == "pending"
+    if at_work and database_is_free(home.settings.data):
         return True
     kill(pid, signal.SIGCONT)
     gone(pid)

@@ -4,7 +4,8 @@
 
 Reads one order a line, as JSON, and answers with the process id of the child that carries it out:
 `do` names what (see DO), `data` the data folder, `settings` further ones; `stopped` lets the child
-begin with SIGSTOP; `done` is a file that the child makes once its work was acknowledged.
+begin with SIGSTOP; `done` is a file that the child makes once its work was acknowledged, with its
+peak memory in KiB.
 A VARIANT of tests.chaos.broken spoils the product in all children. Nothing here may use Polars
 before the fork: a child whose parent has used it hangs.
 """
@@ -12,6 +13,7 @@ before the fork: a child whose parent has used it hangs.
 import ctypes
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -107,7 +109,7 @@ def _child(order: Mapping[str, Any]) -> None:
         settings = Settings(data=Path(order["data"]), **order.get("settings", {}))
         DO[order["do"]](settings, order)
         if "done" in order:
-            Path(order["done"]).touch()
+            Path(order["done"]).write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
         code = 0
     finally:
         os._exit(code)

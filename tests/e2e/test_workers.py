@@ -269,3 +269,21 @@ def test_service_that_is_told_to_stop_as_soon_as_it_is_ready_stops(tmp_path: Pat
         wait_until(lambda: not session(service.process.pid))
     assert code == 0
     assert "Traceback" not in service.log.read_text()
+
+
+def test_killed_housekeeping_is_started_again_while_jobs_run_on(
+    loaded: Path, tmp_path: Path
+) -> None:
+    home = copied(loaded, tmp_path)
+    with running(home.settings.data, METERPORT_WORKER_RESTART_S=0) as service:
+        (first,) = wait_until(lambda: service.children("housekeeping"))
+        service.kill({first})
+        job_id = service.create()
+        (second,) = wait_until(lambda: service.children("housekeeping"))
+        service.completed(job_id)
+        died = wait_until(lambda: service.events("housekeeping_died"))
+        code = service.stop()
+
+    assert second != first
+    assert [(event["pid"], event["code"]) for event in died] == [(first, -9)]
+    assert code == 0

@@ -13,6 +13,7 @@ from meterport.encoders import FORMATS
 from meterport.importers.base import UNITS
 from meterport.settings import PREFIX, Settings
 from meterport.web.errors import STATUS
+from tests.chaos import report
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference.md"
@@ -98,7 +99,11 @@ def test_every_format_is_documented(format_name: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "serve", "worker", "import", "meters", "db upgrade", "config show", "openapi"],
+    [
+        *("demo", "serve", "worker", "housekeeping", "import", "meters", "jobs", "jobs cancel"),
+        *("jobs rerun", "doctor", "backup", "restore", "erase", "db upgrade", "config show"),
+        "openapi",
+    ],
 )
 def test_every_command_is_documented(command: str) -> None:
     assert f"`meterport {command}" in REFERENCE.read_text(encoding="utf-8")
@@ -107,3 +112,18 @@ def test_every_command_is_documented(command: str) -> None:
 @pytest.mark.parametrize("unit", sorted({unit for units in UNITS.values() for unit in units}))
 def test_every_unit_of_an_import_is_documented(unit: str) -> None:
     assert f"`{unit}`" in (ROOT / "docs" / "import.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_counts_is_the_sum_of_the_recorded_runs() -> None:
+    page = report.PAGE.read_text(encoding="utf-8")
+
+    assert report.page_with(page, report.table(report.recorded())) == page
+
+
+def test_every_test_that_a_promise_names_exists() -> None:
+    named = set(re.findall(r"\bR\d+\b", report.PAGE.read_text(encoding="utf-8")))
+    chaos = [path.read_text(encoding="utf-8") for path in (ROOT / "tests/chaos").glob("test_*.py")]
+
+    there = {name for text in chaos for name in re.findall(r'promise\("(R\d+)"\)', text)}
+
+    assert named <= there
