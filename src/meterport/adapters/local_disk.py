@@ -19,7 +19,7 @@ class LocalDisk:
         self._reserve_bytes = reserve_bytes
 
     def check(self) -> None:
-        for folder in self._folders:
+        for folder in filter(Path.is_dir, self._folders):
             if free_bytes(folder) < self.reserve_bytes(folder):
                 raise StorageFull(
                     "There is too little space left on the disk",
@@ -35,6 +35,9 @@ class LocalDisk:
 
     def findings(self) -> Iterator[Finding]:
         for folder in self._folders:
+            if not folder.is_dir():
+                yield error("disk", f"{folder} is missing", "start the service, which makes it")
+                continue
             free, reserve = free_bytes(folder), self.reserve_bytes(folder)
             said = f"{folder.name}/: {free >> 20:,} MiB free, {reserve >> 20:,} MiB in reserve"
             if free < reserve:

@@ -9,9 +9,9 @@ MeterportError
 │   ├── DateRangeTooSmall · DateRangeTooLarge · UnsupportedFormat · UnsupportedCompression
 │   └── IdempotencyKeyInvalid · IdempotencyKeyReused
 ├── ExportError                 the job fails
-│   ├── SmartMeterNotFound · SourceDataInvalid · VersionGone
+│   ├── SmartMeterNotFound · SourceDataInvalid
 │   ├── ExportCancelled · ExportTimeout · ExportCrashed · InternalError
-│   └── SourceUnavailable · FileGenerationFailed · StorageFull       (retryable)
+│   └── SourceUnavailable · VersionGone · FileGenerationFailed · StorageFull    (retryable)
 ├── DownloadError               the file cannot be had (now)
 │   └── ExportNotReady · ExportFailed · ExportDamaged · ExportExpired · RangeNotSatisfiable
 ├── JobNotFound · ExportNotCancellable      what is asked of a job cannot be done
@@ -112,9 +112,10 @@ class SourceDataInvalid(ExportError):
 
 
 class VersionGone(ExportError):
-    """Retention or an erasure removed that version of the readings."""
+    """Retention or an erasure removed that version; the next attempt reads another."""
 
     code = "VERSION_GONE"
+    retryable = True
 
     def __init__(self, version: int, *, newest: int) -> None:
         super().__init__(

@@ -21,6 +21,8 @@ from meterport.services.refresh_meters import refresh_meters
 from meterport.services.sweep import sweep
 
 PATIENCE = timedelta(seconds=30)
+HOWEVER_NEW = timedelta.min
+"""Also versions from a future, as a clock that was set back leaves them."""
 
 log = structlog.get_logger()
 
@@ -49,4 +51,4 @@ def erase_meter(
 
 
 def _forget_earlier_versions(upkeep: ReadingUpkeep, fence: Callable[[], None]) -> None:
-    upkeep.forget(older_than=timedelta(0), in_use=None, now=datetime.now(UTC), fence=fence)
+    upkeep.forget(older_than=HOWEVER_NEW, in_use=None, now=datetime.now(UTC), fence=fence)

@@ -90,7 +90,8 @@ def _run(job: Job, at: Workplace, heartbeat: Heartbeat) -> None:
     if job.crashes >= at.policy.crashes:
         raise ExportCrashed(job.crashes)
     meter = find_meter(job.request, source=at.source, catalog=at.catalog)
-    if job.source_version is None:
+    if job.source_version is None or not at.source.keeps(job.source_version):
+        # Not kept: an erasure went by since an earlier attempt.
         job = replace(job, source_version=at.source.version())
     expected = expected_rows(job.request, meter)
     if not at.jobs.begin(job, source_version=job.source_version, rows_expected=expected):
