@@ -128,7 +128,7 @@ class ReadingUpkeep(Protocol):
     """What a readings store needs from time to time; each change under the writer's lease.
 
     `fence` is called last before a change and raises if that lease is gone.
-    Raises SourceUnavailable.
+    Raises SourceUnavailable, or SourceDataInvalid rather than rewrite a damaged file.
     """
 
     def crowded_months(self) -> Sequence[str]:

@@ -5,7 +5,7 @@ Only the holder of the writer's lease may change anything here, see decision 3 a
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from meterport import durable
-from meterport.domain.errors import SourceUnavailable
+from meterport.domain.errors import SourceDataInvalid, SourceUnavailable
 from meterport.domain.readings import KEY, DamagedFile
 from meterport.sources import delta_log
 from meterport.sources.delta_store import FILE_ROWS, ranges
@@ -53,6 +53,7 @@ class DeltaUpkeep:
         with _translated():
             table = DeltaTable(str(self._folder))
             old = [f for f in self._small(data_files(table)) if f.month == month]
+            self._check_whole(old)
             rows = lazy(self._folder, old)
             new = [
                 write_data_file(self._folder, month, rows.filter(meters).collect().sort(KEY))
@@ -74,6 +75,7 @@ class DeltaUpkeep:
             for file in data_files(table):
                 if not file.first_meter <= smart_meter_id <= file.last_meter:
                     continue
+                self._check_whole([file])
                 frame = lazy(self._folder, [file]).collect()
                 kept = frame.filter(~this)
                 if kept.height < frame.height:
@@ -122,9 +124,7 @@ class DeltaUpkeep:
             damaged = []
             for file in data_files(DeltaTable(str(target))):
                 (target / file.path).parent.mkdir(mode=0o700, exist_ok=True)
-                with (self._folder / file.path).open("rb") as opened:
-                    sha256 = durable.copy(opened, target / file.path)
-                if sha256 != Path(file.path).stem:
+                if self._copied(file, target) != Path(file.path).stem:
                     damaged.append(f"{target.name}/{file.path}")
             return damaged
 
@@ -148,7 +148,26 @@ class DeltaUpkeep:
                 state = state_of(self._folder / path, file)
                 # An upkeep may have removed the file since; then no version names it any more.
                 if state and path in self.kept_files():
-                    yield DamagedFile(path, state, file.month, file.first_meter, file.last_meter)
+                    yield _named(file, state)
+
+    def _copied(self, file: DataFile, target: Path) -> str:
+        """The SHA-256 of what was copied; empty if the file is gone although a version names it."""
+        try:
+            with (self._folder / file.path).open("rb") as opened:
+                return durable.copy(opened, target / file.path)
+        except FileNotFoundError:
+            if file.path in self.kept_files():
+                return ""
+            raise
+
+    def _check_whole(self, files: Iterable[DataFile]) -> None:
+        """Polars reads many a damaged page as wrong values; written again, nothing would tell."""
+        for file in files:
+            if state := _digest_state(self._folder / file.path, file):
+                raise SourceDataInvalid(
+                    f"{_named(file, state)}; nothing was changed",
+                    "Restore that file from a backup first",
+                )
 
     def _age(self, version: int, now: datetime) -> timedelta:
         return now - delta_log.committed_at(self._folder, version)
@@ -183,6 +202,10 @@ def _copy_log(folder: Path, target: Path, version: int) -> None:
         except (FileNotFoundError, DeltaError):
             continue
     raise SourceUnavailable("The log of the readings could not be copied", "Try again")
+
+
+def _named(file: DataFile, state: str) -> DamagedFile:
+    return DamagedFile(file.path, state, file.month, file.first_meter, file.last_meter)
 
 
 def _size_state(path: Path, file: DataFile) -> str:
