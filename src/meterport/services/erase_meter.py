@@ -43,6 +43,8 @@ def erase_meter(
         refresh_meters(source=source, catalog=catalog)
         rows, version = upkeep.erase(smart_meter_id, fence=lease.check)
         catalog.remove(smart_meter_id, version=version)
+        # Again: whoever began meanwhile has chosen a version that goes now, or exported the meter.
+        erasures.begin(smart_meter_id)
         _forget_earlier_versions(upkeep, lease.check)
     sweep(archive=archive, objects=objects)
     erasures.finish(smart_meter_id)
