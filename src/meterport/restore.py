@@ -69,8 +69,7 @@ def restore(
                 f"{taken[0]} is there already; choose another --data, or say --replace, which "
                 "keeps it under another name"
             )
-        known = erased_meters(settings) if places[0].is_taken() else ()
-        forgotten = sorted({*erasures, *known})
+        forgotten = sorted({*erasures, *_erased_before(settings, places[0])})
         _stage(folder, places)
         _make_good(settings, places, backup, forgotten)
         replaced = _exchange(settings.data / MARKER, places)
@@ -94,6 +93,14 @@ def _places(settings: Settings) -> list[_Place]:
         _Place(READINGS, settings.readings),
         _Place(EXPORTS, settings.files),
     ]
+
+
+def _erased_before(settings: Settings, database: _Place) -> Iterator[str]:
+    """By the home; where an exchange was cut off, only the staged database may tell."""
+    for path in (database.final, database.staged):
+        if path.exists():
+            there = settings.model_copy(update={"database_url": f"{SQLITE}{path}"})
+            yield from erased_meters(there)
 
 
 def _stage(folder: Path, places: Sequence[_Place]) -> None:
