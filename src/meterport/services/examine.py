@@ -21,6 +21,7 @@ from meterport.services.open_export import digest_of
 from meterport.services.sweep import unneeded
 
 SHOWN = 5
+_READABLE = "the service needs to be able to read its folders; check their owner and the disk"
 
 
 def examine(
@@ -45,6 +46,8 @@ def examine(
             yield from part
         except MeterportError as failed:
             yield error("service", failed.message, failed.details or "the log names the cause")
+        except OSError as failed:
+            yield error("service", f"{failed.filename}: {failed.strerror}", _READABLE)
 
 
 def _time_zones() -> Iterator[Finding]:
@@ -94,7 +97,10 @@ def _exports(archive: JobArchive, objects: ObjectStore, scrub: bool) -> Iterator
     broken = False
     for job_id, file in archive.kept_files():
         files += 1
-        state = _state(objects, file, scrub)
+        try:
+            state = _state(objects, file, scrub)
+        except OSError as failed:
+            state = f"unreadable ({failed.strerror})"
         if state:
             broken = True
             yield error("exports", f"the file of job {job_id} is {state}", _rerun(job_id))

@@ -44,11 +44,17 @@ def entry(folder: Path, version: int) -> Path:
 
 
 def actions(folder: Path, version: int) -> Iterator[dict[str, Any]]:
-    """The commit's actions, each a dict with the one key that names its kind."""
+    """The commit's actions, each a dict with the one key that names its kind.
+
+    Raises ValueError where the entry is damaged.
+    """
     with entry(folder, version).open(encoding="utf-8") as lines:
         for line in lines:
             if line.strip():
-                yield json.loads(line)
+                action = json.loads(line)
+                if not isinstance(action, dict):
+                    raise ValueError(f"version {version} has an entry that is no action")
+                yield action
 
 
 def committed_at(folder: Path, version: int) -> datetime:

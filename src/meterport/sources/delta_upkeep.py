@@ -227,11 +227,21 @@ def _digest_state(path: Path, file: DataFile) -> str:
     return "" if digest == Path(file.path).stem else "changed"
 
 
+_FAILURES = (
+    OSError,
+    DeltaError,
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    ValueError,  # a log entry that is no JSON
+    KeyError,  # or not of the protocol
+)
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (OSError, DeltaError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except _FAILURES as error:
         raise SourceUnavailable(
             "The readings store cannot be kept up", "The service's log names the cause"
         ) from error
