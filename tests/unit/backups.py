@@ -13,10 +13,10 @@ from meterport.domain.jobs import Job, Lease
 from meterport.restore import Restored, restore
 from meterport.services.back_up import back_up
 from meterport.services.erase_meter import erase_meter
-from meterport.services.submit_export import submit_export
 from meterport.settings import Settings
 from meterport.web.app import create_app
 from tests import make
+from tests.unit.exports import now, submitted
 
 CSV = make.csv_lines("2024-01-01T00:00:00Z,123,0.5,2.1,230.1,9.1").encode()
 
@@ -38,13 +38,6 @@ def used(home: make.Home) -> Used:
     return Used(home, now(home, export), now(home, others))
 
 
-def submitted(home: make.Home, meter: str = "123") -> Job:
-    s = home.services
-    return submit_export(
-        make.request(meter), jobs=s.jobs, dispatcher=s.dispatcher, space=s.space
-    ).job
-
-
 def begun(home: make.Home, *, version: int) -> Job:
     """An attempt at a job of meter 123, still at work, that reads that version."""
     submitted(home)
@@ -52,12 +45,6 @@ def begun(home: make.Home, *, version: int) -> Job:
     assert job is not None
     assert home.services.jobs.begin(job, source_version=version, rows_expected=1)
     return now(home, job)
-
-
-def now(home: make.Home, job: Job) -> Job:
-    found = home.services.jobs.get(job.id)
-    assert found is not None
-    return found
 
 
 def erased(home: make.Home, meter: str = "123") -> None:

@@ -25,13 +25,12 @@ from tests.unit.backups import (
     file_in,
     flip,
     meters,
-    now,
     opened,
     restored,
-    submitted,
     used,
     versions,
 )
+from tests.unit.exports import now, submitted
 
 
 def test_a_restored_home_has_jobs_meters_readings_and_files(

@@ -15,9 +15,9 @@ from meterport.adapters.sql_tables import jobs
 from meterport.domain.errors import StorageFull
 from meterport.domain.findings import Finding, Level
 from meterport.services.examine import examine
-from meterport.services.submit_export import submit_export
 from meterport.sources import delta_log
 from tests import make
+from tests.unit.exports import submitted
 
 
 def findings(home: make.Home, *, scrub: bool = False) -> list[Finding]:
@@ -43,8 +43,7 @@ def wrong(home: make.Home, *, scrub: bool = False) -> list[Finding]:
 def export(home: make.Home) -> Path:
     """The file of a finished export, in a home with readings of meters 123 and other."""
     home.load(make.readings(0.5), make.readings(0.7, 0.8, meter="other"))
-    s = home.services
-    job = submit_export(make.request(), jobs=s.jobs, dispatcher=s.dispatcher, space=s.space).job
+    job = submitted(home)
     home.work()
     return home.settings.files / job.id / "1"
 

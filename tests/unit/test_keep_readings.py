@@ -17,10 +17,10 @@ from meterport.services.erase_meter import erase_meter
 from meterport.services.keep_readings import keep_readings, scrub_readings
 from meterport.services.refresh_meters import refresh_meters
 from meterport.services.rerun_export import rerun_export
-from meterport.services.submit_export import submit_export
 from meterport.sources.delta_upkeep import SMALL_FILES, DeltaUpkeep
 from tests import make
 from tests.answers import assert_refused
+from tests.unit.exports import content, error_code, files, now, submitted
 
 MINUTE = timedelta(minutes=1)
 NO_TIME, A_WEEK = timedelta(0), timedelta(days=7)
@@ -56,13 +56,6 @@ def erased(home: make.Home, meter: str = "123") -> int:
     )
 
 
-def submitted(home: make.Home, meter: str = "123") -> Job:
-    s = home.services
-    return submit_export(
-        make.request(meter), jobs=s.jobs, dispatcher=s.dispatcher, space=s.space
-    ).job
-
-
 def begun(home: make.Home, meter: str = "123") -> Job:
     """An attempt at work that has chosen the newest version."""
     submitted(home, meter)
@@ -80,23 +73,9 @@ def rerun(home: make.Home, job_id: str) -> Job:
     )
 
 
-def now(home: make.Home, job: Job) -> Job:
-    found = home.services.jobs.get(job.id)
-    assert found is not None
-    return found
-
-
 def energy_kwh(home: make.Home, job: Job) -> list[str]:
     """The values in a finished job's file."""
-    file = now(home, job).file
-    assert file is not None, now(home, job).error
-    with home.services.objects.open(file.key) as opened:
-        return [line.split(",")[2] for line in opened.read().decode().splitlines()[1:]]
-
-
-def error_code(home: make.Home, job: Job) -> str | None:
-    error = now(home, job).error
-    return None if error is None else error.code
+    return [line.split(",")[2] for line in content(home, job).splitlines()[1:]]
 
 
 def data_files(home: make.Home) -> list[Path]:
@@ -238,7 +217,7 @@ def test_an_erased_meters_file_can_no_longer_be_downloaded(
     answer = client.get(f"/api/export/download/{gone.id}")
     assert_refused(answer, 410, "EXPORT_EXPIRED")
     assert client.get(f"/api/export/download/{other.id}").status_code == 200
-    assert list(home.services.objects.keys()) == [f"{other.id}/1"]
+    assert files(home) == [f"{other.id}/1"]
 
 
 def test_an_erased_meter_is_unknown_from_then_on(home: make.Home) -> None:
@@ -277,7 +256,7 @@ def test_an_erased_meters_job_at_work_cannot_publish(home: make.Home) -> None:
     home.services.jobs.hand_back(job)
     home.work()
     assert error_code(home, job) == "EXPORT_CANCELLED"
-    assert list(home.services.objects.keys()) == []
+    assert files(home) == []
 
 
 def test_another_meters_job_at_work_reads_the_newest_version_after_an_erasure(
@@ -362,7 +341,7 @@ def test_an_export_that_ran_beside_the_erasure_leaves_no_file(
 
     (job,) = made
     assert_refused(client.get(f"/api/export/download/{job.id}"), 410, "EXPORT_EXPIRED")
-    assert list(home.services.objects.keys()) == []
+    assert files(home) == []
 
 
 def test_another_meters_export_that_began_beside_the_erasure_is_done_after_it(

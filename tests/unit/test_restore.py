@@ -29,14 +29,13 @@ from tests.unit.backups import (
     file_in,
     flip,
     meters,
-    now,
     opened,
     put_back,
     restored,
-    submitted,
     used,
     versions,
 )
+from tests.unit.exports import now, submitted
 
 
 @pytest.fixture

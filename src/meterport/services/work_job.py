@@ -53,7 +53,11 @@ def work_job(at: Workplace) -> bool:
         return False
     with structlog.contextvars.bound_contextvars(job=job.id, attempt=job.attempt):
         log.info("export_started")
-        _attempt(job, at)
+        try:
+            _attempt(job, at)
+        except ServiceUnavailable as error:
+            log.warning("export_without_database", error=error.message)
+            _hand_back_later(job, at)
     return True
 
 
@@ -75,9 +79,8 @@ def _attempt(job: Job, at: Workplace) -> None:
     except HandedBack:
         at.jobs.hand_back(job)
         log.info("export_handed_back")
-    except ServiceUnavailable as error:
-        log.warning("export_without_database", error=error.message)
-        _hand_back_later(job, at)
+    except ServiceUnavailable:
+        raise  # as does an ending below that cannot be recorded
     except VersionGone as error:
         _begin_anew_or_fail(job, at, error)
     except ExportError as error:

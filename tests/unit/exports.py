@@ -1,0 +1,66 @@
+"""Exports on a home: asked for, worked on step by step, looked at."""
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from meterport.domain.jobs import Job, Lease
+from meterport.encoders import FORMATS, csv
+from meterport.encoders.base import ExportFormat, Sink
+from meterport.services.submit_export import submit_export
+from meterport.services.work_job import Workplace
+from tests import make
+
+
+def submitted(home: make.Home, meter: str = "123") -> Job:
+    s = home.services
+    return submit_export(
+        make.request(meter), jobs=s.jobs, dispatcher=s.dispatcher, space=s.space
+    ).job
+
+
+def now(home: make.Home, job: Job) -> Job:
+    found = home.services.jobs.get(job.id)
+    assert found is not None
+    return found
+
+
+def error_code(home: make.Home, job: Job) -> str | None:
+    error = now(home, job).error
+    return None if error is None else error.code
+
+
+def content(home: make.Home, job: Job) -> str:
+    """A finished job's file."""
+    file = now(home, job).file
+    assert file is not None, now(home, job).error
+    with home.services.objects.open(file.key) as opened:
+        return opened.read().decode()
+
+
+def files(home: make.Home) -> list[str]:
+    return list(home.services.objects.keys())
+
+
+def workplace(home: make.Home, **given: object) -> Workplace:
+    s = home.services
+    at = Workplace(s.jobs, s.source, s.catalog, s.objects, Lease("w"), threading.Event())
+    return replace(at, **given)  # type: ignore[arg-type]  # each test gives fields of Workplace
+
+
+def encode_with(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
+    """Write the CSV, but do `action` after its first frame."""
+
+    def encode(frames: Iterable[pl.DataFrame], sink: Sink) -> None:
+        def interrupted() -> Iterable[pl.DataFrame]:
+            for frame in frames:
+                yield frame
+                action()
+
+        csv.encode(interrupted(), sink)
+
+    changed = {"csv": ExportFormat("csv", "text/csv", "csv", encode)}
+    monkeypatch.setattr("meterport.services.run_export.FORMATS", dict(FORMATS) | changed)
