@@ -2,8 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -59,13 +58,13 @@ def keep_house(
     """Run until `stopping` is set; what fails now is tried again at its next turn."""
     chores = _chores(services, settings)
     while not stopping.is_set() and has_parent(parent):
-        with _only_one(services) as lease:
-            while lease is not None and not stopping.is_set() and has_parent(parent):
-                if not _still(lease):
-                    break
-                for chore in chores:
-                    _do_if_due(chore, stopping)
-                stopping.wait(TICK_S)
+        try:
+            with services.leases.holding(LEASE) as lease:
+                _keep(chores, lease, stopping, parent)
+        except LeaseTaken:
+            pass  # another process keeps house
+        except MeterportError as error:
+            log.warning("housekeeping_waits", reason=error.message)
         stopping.wait(TICK_S)
 
 
@@ -110,6 +109,17 @@ def _finish_erasures(s: Services) -> int:
     return len(unfinished)
 
 
+def _keep(
+    chores: Sequence[Chore], lease: HeldLease, stopping: threading.Event, parent: int | None
+) -> None:
+    """Raises LeaseTaken when the lease is lost."""
+    while not stopping.is_set() and has_parent(parent):
+        lease.check()
+        for chore in chores:
+            _do_if_due(chore, stopping)
+        stopping.wait(TICK_S)
+
+
 def _do_if_due(chore: Chore, stopping: threading.Event) -> None:
     now = time.monotonic()
     if stopping.is_set() or now < chore.due:
@@ -122,23 +132,3 @@ def _do_if_due(chore: Chore, stopping: threading.Event) -> None:
     else:
         if done:
             log.info("chore_done", chore=chore.name, count=done)
-
-
-@contextmanager
-def _only_one(services: Services) -> Iterator[HeldLease | None]:
-    """None: another process keeps house, or the database does not answer; try again later."""
-    try:
-        with services.leases.holding(LEASE) as lease:
-            yield lease
-    except MeterportError as error:
-        if not isinstance(error, LeaseTaken):
-            log.warning("housekeeping_waits", reason=error.message)
-        yield None
-
-
-def _still(lease: HeldLease) -> bool:
-    try:
-        lease.check()
-    except MeterportError:
-        return False
-    return True

@@ -1,12 +1,15 @@
 """POST /api/export/csv: the frozen tier's first endpoint, rule by rule."""
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from meterport.domain.jobs import Lease
+from meterport.web.app import create_app
 from tests import make
 from tests.answers import assert_refused
 
@@ -258,3 +261,24 @@ def test_an_unusable_idempotency_key_is_a_400(client: TestClient, key: str) -> N
     answer = client.post("/api/export/csv", json=make.body(), headers={"Idempotency-Key": key})
 
     assert_refused(answer, 400, "IDEMPOTENCY_KEY_INVALID")
+
+
+def test_a_disk_down_to_its_reserve_accepts_no_job(tmp_path: Path) -> None:
+    home = make.home(tmp_path, disk_reserve_mib=10**9)
+    with TestClient(create_app(home.services, home.settings), "http://localhost") as client:
+        answer = client.post("/api/export/csv", json=make.body())
+
+    assert_refused(answer, 507, "STORAGE_FULL")
+    assert answer.headers["Retry-After"] == "60"
+    assert answer.json()["message"] == "There is too little space left on the disk"
+    assert home.services.archive.recent(9) == []
+
+
+def test_a_files_folder_that_is_gone_is_no_reason_to_refuse(
+    client: TestClient, home: make.Home
+) -> None:
+    shutil.rmtree(home.settings.files)
+
+    answer = client.post("/api/export/csv", json=make.body())
+
+    assert answer.status_code == 202

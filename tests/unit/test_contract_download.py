@@ -3,11 +3,15 @@
 import base64
 import hashlib
 import os
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
+from meterport.adapters.sql_database import Database
+from meterport.adapters.sql_tables import jobs
 from tests import make
 from tests.answers import assert_refused
 
@@ -156,6 +160,57 @@ def test_a_failed_export_says_why_there_is_no_file(client: TestClient, home: mak
 
     assert_refused(answer, 409, "EXPORT_FAILED")
     assert "Smart meter with ID '123' not found" in answer.json()["message"]
+
+
+def expire(home: make.Home) -> None:
+    with Database(home.settings.jobs_url).write() as connection:
+        connection.execute(update(jobs).values(expires_at=make.JANUARY))
+
+
+@pytest.mark.parametrize("swept", [False, True])
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-9"}, {"If-None-Match": f'"{SHA256}"'}])
+def test_an_expired_export_is_gone_for_good(
+    client: TestClient, home: make.Home, url: str, headers: dict[str, str], swept: bool
+) -> None:
+    expire(home)
+    if swept:
+        file_of(home).unlink()
+
+    answer = client.get(url, headers=headers)
+
+    assert_refused(answer, 410, "EXPORT_EXPIRED")
+    assert answer.json()["error"] == {
+        "code": "EXPORT_EXPIRED",
+        "message": "the file is no longer kept; ask for the export again",
+        "details": "METERPORT_KEEP_FILES_DAYS says how long a file is kept",
+    }
+    assert "Retry-After" not in answer.headers
+    assert "Sunset" not in answer.headers
+
+
+def test_head_is_told_of_an_expired_export_too(
+    client: TestClient, home: make.Home, url: str
+) -> None:
+    expire(home)
+
+    answer = client.head(url)
+
+    assert answer.status_code == 410
+    assert answer.headers["X-Error-Code"] == "EXPORT_EXPIRED"
+    assert answer.content == b""
+
+
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-9"}, {"If-None-Match": "*"}])
+def test_a_download_says_when_it_will_be_gone(
+    client: TestClient, home: make.Home, url: str, headers: dict[str, str]
+) -> None:
+    (job,) = home.services.archive.recent(9)
+    assert job.expires_at is not None
+
+    answers = [client.get(url, headers=headers), client.head(url, headers=headers)]
+
+    sunset = format_datetime(job.expires_at.replace(microsecond=0), usegmt=True)
+    assert [answer.headers["Sunset"] for answer in answers] == [sunset, sunset]
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "grow", "remove", "swap"])
