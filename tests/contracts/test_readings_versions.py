@@ -213,6 +213,21 @@ def test_a_version_stays_for_its_time_after_it_was_superseded(
     assert kept(readings) == list(range(oldest, 4))
 
 
+def test_versions_from_the_future_go_when_they_must(
+    readings: Readings, upkeep: ReadingUpkeep
+) -> None:
+    """A clock that was set back leaves them, and an erasure does not wait for it."""
+    corrected(readings, 3)
+    committed(readings, {2: 30, 3: 31})
+
+    upkeep.forget(older_than=timedelta(0), in_use=None, now=on_day(2), fence=nothing)
+    in_time = kept(readings)
+    upkeep.forget(older_than=timedelta.min, in_use=None, now=on_day(2), fence=nothing)
+
+    assert in_time == [0, 1, 2, 3]
+    assert kept(readings) == [3]
+
+
 @pytest.mark.parametrize(("in_use", "oldest"), [(None, 5), (0, 0), (1, 1), (3, 3), (5, 5), (9, 5)])
 def test_a_version_in_use_and_all_later_ones_stay(
     in_use: int | None, oldest: int, readings: Readings, upkeep: ReadingUpkeep

@@ -382,19 +382,20 @@ def test_the_reserve_refuses_what_would_use_it_up(tmp_path: Path) -> None:
     assert "METERPORT_DISK_RESERVE_MIB is left free" in full.value.details
 
 
-def test_a_folder_that_is_gone_is_measured_where_it_would_be(tmp_path: Path) -> None:
-    disk = LocalDisk([tmp_path / "gone" / "exports"], 0)
-
-    disk.check()
-
-    (found,) = disk.findings()
-    assert found.level is Level.OK
-
-
 @pytest.mark.usefixtures("export")
-def test_an_exports_folder_that_is_gone_is_told_by_its_missing_files(home: make.Home) -> None:
+def test_an_exports_folder_that_is_gone_is_told_beside_its_missing_files(home: make.Home) -> None:
     shutil.rmtree(home.settings.files)
 
-    (found,) = wrong(home)
+    folder, file = wrong(home)
 
-    assert found.message.endswith(" is missing")
+    assert folder == Finding(
+        Level.ERROR,
+        "disk",
+        f"{home.settings.files} is missing",
+        "start the service, which makes it",
+    )
+    assert file.message.endswith(" is missing")
+
+
+def test_a_folder_that_is_gone_is_no_full_disk(tmp_path: Path) -> None:
+    LocalDisk([tmp_path / "gone"], 1 << 60).check()

@@ -30,7 +30,7 @@ class LocalDisk:
     def reserve_bytes(self, folder: Path) -> int:
         if self._reserve_bytes is not None:
             return self._reserve_bytes
-        stat = _disk_of(folder)
+        stat = os.statvfs(folder)
         return min(int(stat.f_blocks * stat.f_frsize * SHARE), LARGEST_SHARE_BYTES)
 
     def findings(self) -> Iterator[Finding]:
@@ -50,12 +50,5 @@ class LocalDisk:
 
 def free_bytes(folder: Path) -> int:
     """For this process: without what the file system keeps for root."""
-    stat = _disk_of(folder)
+    stat = os.statvfs(folder)
     return stat.f_bavail * stat.f_frsize
-
-
-def _disk_of(folder: Path) -> os.statvfs_result:
-    """A folder that is gone will be made again when it is needed, where it was."""
-    while not folder.exists():
-        folder = folder.parent
-    return os.statvfs(folder)

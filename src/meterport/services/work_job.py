@@ -16,7 +16,6 @@ from meterport.domain.errors import (
     ExportError,
     InternalError,
     ServiceUnavailable,
-    VersionGone,
 )
 from meterport.domain.jobs import KEEP_FILES, Hold, Job, Lease, RetryPolicy
 from meterport.ports import JobStore, MeterCatalog, ObjectStore, ReadingSource
@@ -81,8 +80,6 @@ def _attempt(job: Job, at: Workplace) -> None:
         log.info("export_handed_back")
     except ServiceUnavailable:
         raise  # as does an ending below that cannot be recorded
-    except VersionGone as error:
-        _begin_anew_or_fail(job, at, error)
     except ExportError as error:
         _end(job, at, error)
     except Exception:
@@ -108,17 +105,6 @@ def _run(job: Job, at: Workplace, heartbeat: Heartbeat) -> None:
         called_off = at.jobs.renew(job, at.lease, rows_written=file.rows) is Hold.CANCELLED
         raise ExportCancelled if called_off else LeaseLost
     log.info("export_completed", rows=file.rows, size_bytes=file.size_bytes)
-
-
-def _begin_anew_or_fail(job: Job, at: Workplace, error: VersionGone) -> None:
-    """An erasure takes versions away under running attempts, and has let their jobs choose anew."""
-    current = at.jobs.get(job.id)
-    if current is None or current.source_version is not None:
-        _end(job, at, error)
-        return
-    _remove(job, at)
-    at.jobs.hand_back(job)
-    log.info("export_handed_back", code=error.code)
 
 
 def _end(job: Job, at: Workplace, error: ExportError) -> None:
