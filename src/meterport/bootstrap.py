@@ -1,9 +1,12 @@
 """Settings in, services out: the only module that names adapters."""
 
-from collections.abc import Iterator, Sequence
+import fcntl
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from meterport.adapters.local_disk import LocalDisk
 from meterport.adapters.local_dispatch import LocalDispatch
@@ -15,9 +18,9 @@ from meterport.adapters.sql_job_archive import SqlJobArchive
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_leases import SqlLeases
 from meterport.adapters.sql_meters import SqlMeters
-from meterport.adapters.sql_schema import check, revision, upgrade
+from meterport.adapters.sql_schema import REVISIONS, check, revision, upgrade
 from meterport.adapters.sqlite_backup import SqliteBackup
-from meterport.domain.errors import MeterportError, StartRefused
+from meterport.domain.errors import StartRefused
 from meterport.durable import make_folder
 from meterport.ports import (
     Checkup,
@@ -41,6 +44,8 @@ from meterport.sources.delta_store import DeltaReadings
 from meterport.sources.delta_upkeep import DeltaUpkeep
 
 MARKER = "restore-under-way"
+SQLITE = "sqlite:///"
+HOME_LOCK = "home.lock"
 
 
 @dataclass(frozen=True)
@@ -114,13 +119,15 @@ def open_staged(settings: Settings, *, version: int) -> Iterator[Services]:
         database.engine.dispose()
 
 
-def erased_meters(settings: Settings) -> Sequence[str]:
-    """The meters that a home has forgotten; none if there is no readable home."""
-    database = Database(settings.jobs_url)
+def erased_meters(database_file: Path) -> Mapping[str, datetime]:
+    """The meters that a home's database has forgotten, and when that was asked for.
+
+    Raises ServiceUnavailable where the file cannot be read.
+    """
+    database = Database(f"{SQLITE}{database_file}")
     try:
-        return SqlErasures(database).all() if revision(database) else ()
-    except MeterportError:
-        return ()
+        found = revision(database)
+        return SqlErasures(database).all() if found in REVISIONS[1:] else {}
     finally:
         database.engine.dispose()
 
@@ -140,6 +147,35 @@ def prepare(settings: Settings) -> Services:
     return services
 
 
+_held: list[IO[bytes]] = []
+"""Open as long as the process lives."""
+
+
+def hold_home(settings: Settings) -> None:
+    """Keep `restore` off the home for the life of this process. Raises StartRefused beside one."""
+    if settings.data.is_dir():
+        with usable(settings):
+            lock = (settings.data / HOME_LOCK).open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartRefused(f"a restore into {settings.data} is under way") from error
+        _held.append(lock)
+
+
+@contextmanager
+def home_alone(settings: Settings) -> Iterator[None]:
+    """Raises StartRefused while any other process works on the home."""
+    with (settings.data / HOME_LOCK).open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartRefused(
+                f"another process of meterport works on {settings.data}; stop it first"
+            ) from error
+        yield
+
+
 def _check_whole(settings: Settings) -> None:
     if (settings.data / MARKER).exists():
         raise StartRefused(
@@ -149,6 +185,7 @@ def _check_whole(settings: Settings) -> None:
 
 
 def upgrade_schema(settings: Settings) -> Database:
+    _check_whole(settings)
     with usable(settings):
         make_folder(settings.data.absolute())
     database = Database(settings.jobs_url)

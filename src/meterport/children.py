@@ -36,6 +36,7 @@ class Children:
         self._stopping = threading.Event()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
+        self._deadline = 0.0
         self._keepers = [
             threading.Thread(target=self._keep, args=(child,), daemon=True) for child in children
         ]
@@ -53,6 +54,8 @@ class Children:
     def stop(self) -> None:
         """Tell them to stop, and start none any more; may be called again."""
         with self._lock:
+            if not self._stopping.is_set():
+                self._deadline = time.monotonic() + STOP_GRACE_S
             self._stopping.set()
             running = list(self._running)
         for process in running:
@@ -60,17 +63,28 @@ class Children:
 
     def _keep(self, child: Child) -> None:
         pause_s = self._first_pause_s
-        while (process := self._started(child)) is not None:
+        while not self._stopping.is_set():
             started = time.monotonic()
-            code = process.wait()
-            self._running.discard(process)
+            told = self._lived(child)
             if self._stopping.is_set():
                 return
-            name = child.command[0]
-            log.warning(f"{name}_died", pid=process.pid, code=code, restart_in_s=pause_s)
+            if time.monotonic() - started > LONGEST_PAUSE_S:
+                pause_s = self._first_pause_s
+            log.warning(f"{child.command[0]}_died", **told, restart_in_s=pause_s)
             self._stopping.wait(pause_s)
-            soon = time.monotonic() - started <= LONGEST_PAUSE_S
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S) if soon else self._first_pause_s
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _lived(self, child: Child) -> dict[str, object]:
+        """Start it, wait for its end, and tell of that."""
+        try:
+            process = self._started(child)
+        except OSError as error:  # no memory or no process left: it may pass
+            return {"reason": error.strerror}
+        if process is None:
+            return {}
+        code = process.wait()
+        self._running.discard(process)
+        return {"pid": process.pid, "code": code}
 
     def _started(self, child: Child) -> subprocess.Popen[bytes] | None:
         command = [sys.executable, "-m", "meterport", *child.command, "--parent", str(os.getpid())]
@@ -89,9 +103,8 @@ class Children:
             return process
 
     def _end(self) -> None:
-        deadline = time.monotonic() + STOP_GRACE_S
         for keeper in self._keepers:
-            keeper.join(max(0.0, deadline - time.monotonic()))
+            keeper.join(max(0.0, self._deadline - time.monotonic()))
         for process in list(self._running):
             if process.poll() is None:
                 log.warning("child_killed", pid=process.pid)

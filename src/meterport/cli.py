@@ -4,6 +4,7 @@ Exit codes: 0 done · 1 it could not be done, the line says why · 2 the command
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,9 +37,13 @@ LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or erro
 
 
 def main() -> None:
+    # Load profiles show when people are at home: what we write is for its owner only.
+    os.umask(0o077)
     try:
         app()
-    except (MeterportError, MeterportRefused) as error:
+    except MeterportError as error:
+        _fail(f"{error.message} ({error.details})" if error.details else error.message)
+    except MeterportRefused as error:
         _fail(str(error))
     except KeyboardInterrupt:
         _fail("stopped")
@@ -52,6 +57,15 @@ def _fail(message: str) -> None:
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def _home(**given: Any) -> Settings:
+    """The settings of a home on which this process works until it ends."""
+    from meterport.bootstrap import hold_home
+
+    settings = _settings(**given)
+    hold_home(settings)
+    return settings
 
 
 def _settings(**given: Any) -> Settings:
@@ -81,7 +95,7 @@ def demo(
     """Load demo meters, serve, run one export through HTTP and show it."""
     from meterport.demo import run_demo
 
-    settings = _settings(data=data, log_level="warning")
+    settings = _home(data=data, log_level="warning")
     run_demo(settings, extra_meters=meters, days=days, stay=stay)
 
 
@@ -96,7 +110,7 @@ def serve(
     """Serve the API and run its workers until Ctrl-C."""
     from meterport import serve as service
 
-    settings = _settings(data=data, host=host, port=port, workers=workers, log_level=log_level)
+    settings = _home(data=data, host=host, port=port, workers=workers, log_level=log_level)
 
     def ready(base_url: str) -> None:
         _say(
@@ -117,7 +131,7 @@ def worker(
     """Run one worker process beside those of `serve`."""
     from meterport.worker import run_worker
 
-    settings = _settings(data=data, log_level=log_level)
+    settings = _home(data=data, log_level=log_level)
     run_worker(settings, wake_fd=wake_fd, parent=parent)
 
 
@@ -130,7 +144,7 @@ def housekeeping(
     """Run the clock-driven work; `serve` does so by itself."""
     from meterport.housekeeping import run_housekeeping
 
-    run_housekeeping(_settings(data=data, log_level=log_level), parent=parent)
+    run_housekeeping(_home(data=data, log_level=log_level), parent=parent)
 
 
 @app.command("import")
@@ -166,7 +180,7 @@ def import_(
     from meterport import cli_import
 
     options = cli_import.options(map_ or [], meter=meter, timezone=timezone, interval_s=interval)
-    report = cli_import.run(_settings(data=data), files, options)
+    report = cli_import.run(_home(data=data), files, options)
     _say(cli_import.as_json(report) if as_json else cli_import.as_text(report))
 
 
@@ -175,7 +189,7 @@ def meters(data: Data = None, as_json: Json = False) -> None:
     """List the meters whose readings are stored."""
     from meterport import cli_import
 
-    _say(cli_import.meters(_settings(data=data), as_json=as_json))
+    _say(cli_import.meters(_home(data=data), as_json=as_json))
 
 
 @jobs.callback()
@@ -190,7 +204,7 @@ def list_jobs(
     if context.invoked_subcommand is None:
         from meterport import cli_jobs
 
-        _say(cli_jobs.listed(_settings(data=data), limit=limit, as_json=as_json))
+        _say(cli_jobs.listed(_home(data=data), limit=limit, as_json=as_json))
 
 
 @jobs.command()
@@ -198,7 +212,7 @@ def cancel(context: typer.Context, job_id: str, data: Data = None) -> None:
     """Call an export off that has not ended."""
     from meterport import cli_jobs
 
-    _say(cli_jobs.cancelled(_settings(data=data or context.obj), job_id))
+    _say(cli_jobs.cancelled(_home(data=data or context.obj), job_id))
 
 
 @jobs.command()
@@ -206,7 +220,7 @@ def rerun(context: typer.Context, job_id: str, data: Data = None) -> None:
     """Ask for an export once more, from the same version of the readings if it is still kept."""
     from meterport import cli_jobs
 
-    _say(cli_jobs.run_again(_settings(data=data or context.obj), job_id))
+    _say(cli_jobs.run_again(_home(data=data or context.obj), job_id))
 
 
 @app.command()
@@ -218,7 +232,7 @@ def doctor(
     """Look the data folder over and say what to do; changes nothing."""
     from meterport import cli_jobs
 
-    report, healthy = cli_jobs.examined(_settings(data=data), scrub=scrub, as_json=as_json)
+    report, healthy = cli_jobs.examined(_home(data=data), scrub=scrub, as_json=as_json)
     _say(report)
     if not healthy:
         raise typer.Exit(1)
@@ -233,7 +247,7 @@ def backup(
     """Back up jobs, readings and files, also while the service runs."""
     from meterport import cli_backup
 
-    report, whole = cli_backup.backed_up(_settings(data=data), target, as_json=as_json)
+    report, whole = cli_backup.backed_up(_home(data=data), target, as_json=as_json)
     _say(report)
     if not whole:
         raise typer.Exit(1)
@@ -269,11 +283,11 @@ def erase(
     from meterport import cli_backup
 
     if listed or meter is None:
-        _say(cli_backup.erasures(_settings(data=data)))
+        _say(cli_backup.erasures(_home(data=data)))
         return
     if not yes:
         typer.confirm(f"Erase every reading and file of meter {meter}, for ever?", abort=True)
-    _say(cli_backup.erased(_settings(data=data), meter))
+    _say(cli_backup.erased(_home(data=data), meter))
 
 
 @db.command()
@@ -281,7 +295,7 @@ def upgrade(data: Data = None) -> None:
     """Bring the database to this version's schema."""
     from meterport.bootstrap import upgrade_schema
 
-    upgrade_schema(_settings(data=data))
+    upgrade_schema(_home(data=data))
     _say("the database is up to date")
 
 

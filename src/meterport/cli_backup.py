@@ -8,6 +8,7 @@ from meterport.bootstrap import archive_in, connect
 from meterport.domain.backups import Backup
 from meterport.domain.errors import BackupRefused
 from meterport.domain.exports import check_smart_meter_id
+from meterport.domain.period import iso_utc
 from meterport.restore import restore
 from meterport.services.back_up import back_up
 from meterport.services.erase_meter import erase_meter
@@ -57,11 +58,14 @@ def erased(settings: Settings, smart_meter_id: str) -> str:
         archive=services.archive,
         objects=services.objects,
     )
+    if rows == 0:
+        return f"no readings of meter {smart_meter_id} are stored; noted for restored backups"
     return f"{rows:,} readings of meter {smart_meter_id} are erased, and its files"
 
 
 def erasures(settings: Settings) -> str:
-    return json.dumps(list(connect(settings).erasures.all()))
+    found = connect(settings).erasures.all()
+    return json.dumps({meter: iso_utc(asked) for meter, asked in found.items()})
 
 
 def _report(target: Path, backup: Backup) -> str:
@@ -73,9 +77,9 @@ def _report(target: Path, backup: Backup) -> str:
     return "\n".join(lines)
 
 
-def _listed(path: Path | None) -> list[str]:
+def _listed(path: Path | None) -> list[str] | None:
     if path is None:
-        return []
+        return None
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
         return [check_smart_meter_id(meter) for meter in listed]

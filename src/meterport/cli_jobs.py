@@ -1,16 +1,19 @@
 """What `meterport jobs` and `meterport doctor` print."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from meterport.bootstrap import connect
-from meterport.domain.findings import Finding, Level
+from meterport.domain.errors import MeterportError
+from meterport.domain.findings import Finding, Level, error
 from meterport.domain.jobs import Job
 from meterport.domain.period import iso_utc
 from meterport.services.examine import examine
 from meterport.services.rerun_export import rerun_export
 from meterport.settings import Settings
 
+_REPAIR = "do as it says; if the database is damaged: meterport restore BACKUP --replace"
 _MARKS = {Level.OK: "ok     ", Level.WARNING: "WARNING", Level.ERROR: "ERROR  "}
 
 
@@ -22,14 +25,14 @@ def listed(settings: Settings, *, limit: int, as_json: bool) -> str:
 
 
 def cancelled(settings: Settings, job_id: str) -> str:
-    job = connect(settings).jobs.cancel(job_id)
+    job = connect(settings).jobs.cancel(job_id.lower())
     return f"{job.id} is cancelled" if job.error else f"{job.id} will stop within a second"
 
 
 def run_again(settings: Settings, job_id: str) -> str:
     services = connect(settings)
     job = rerun_export(
-        job_id,
+        job_id.lower(),
         jobs=services.jobs,
         source=services.source,
         dispatcher=services.dispatcher,
@@ -40,7 +43,11 @@ def run_again(settings: Settings, job_id: str) -> str:
 
 def examined(settings: Settings, *, scrub: bool, as_json: bool) -> tuple[str, bool]:
     """The report, and whether nothing is wrong."""
-    services = connect(settings)
+    try:
+        services = connect(settings)
+    except MeterportError as failed:
+        unusable = error("database", failed.message, _REPAIR)
+        return _as_report([unusable], as_json), False
     findings = list(
         examine(
             checkups=services.checkups,
@@ -53,9 +60,13 @@ def examined(settings: Settings, *, scrub: bool, as_json: bool) -> tuple[str, bo
         )
     )
     healthy = all(finding.level is not Level.ERROR for finding in findings)
+    return _as_report(findings, as_json), healthy
+
+
+def _as_report(findings: Sequence[Finding], as_json: bool) -> str:
     if as_json:
-        return json.dumps([asdict(finding) for finding in findings]), healthy
-    return "\n".join(_report(finding) for finding in findings), healthy
+        return json.dumps([asdict(finding) for finding in findings])
+    return "\n".join(_report(finding) for finding in findings)
 
 
 def _report(finding: Finding) -> str:

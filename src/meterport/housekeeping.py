@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ import structlog
 
 from meterport.bootstrap import Services, connect
 from meterport.domain.errors import LeaseTaken, MeterportError
-from meterport.ports import HeldLease
+from meterport.ports import HeldLease, Stopping
 from meterport.processes import has_parent, stop_signals
 from meterport.services.erase_meter import erase_meter
 from meterport.services.hand_on import hand_on
@@ -42,25 +43,24 @@ class Chore:
 
 def run_housekeeping(settings: Settings, *, parent: int | None) -> None:
     """Keep house until SIGTERM, or until the `parent` process is gone."""
-    stopping = threading.Event()
-    services = connect(settings)
-    with stop_signals(stopping.set):
-        keep_house(services, settings, stopping, parent=parent)
+    with stop_signals() as stopping:
+        keep_house(connect(settings), settings, stopping, parent=parent)
 
 
 def keep_house(
     services: Services,
     settings: Settings,
-    stopping: threading.Event,
+    stopping: Stopping,
     *,
     parent: int | None = None,
 ) -> None:
     """Run until `stopping` is set; what fails now is tried again at its next turn."""
-    chores = _chores(services, settings)
+    quick = _quick_chores(services, settings)
+    long = _long_chores(services, settings, stopping)
     while not stopping.is_set() and has_parent(parent):
         try:
-            with services.leases.holding(LEASE) as lease:
-                _keep(chores, lease, stopping, parent)
+            with services.leases.holding(LEASE) as lease, _beside(long, stopping):
+                _keep(quick, lease, stopping, parent)
         except LeaseTaken:
             pass  # another process keeps house
         except MeterportError as error:
@@ -68,8 +68,27 @@ def keep_house(
         stopping.wait(TICK_S)
 
 
-def _chores(services: Services, settings: Settings) -> list[Chore]:
-    s = services
+@contextmanager
+def _beside(chores: Sequence[Chore], stopping: Stopping) -> Iterator[None]:
+    """A thread for the long ones, so that the quick ones never wait for them."""
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.wait(TICK_S):
+            for chore in chores:
+                if not done.is_set():
+                    _do_if_due(chore, stopping)
+
+    thread = threading.Thread(target=work, name="long-chores", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _quick_chores(s: Services, settings: Settings) -> list[Chore]:
     return [
         Chore("hand_on", TICK_S, lambda: hand_on(archive=s.archive, dispatcher=s.dispatcher)),
         Chore("sweep", SWEEP_S, lambda: sweep(archive=s.archive, objects=s.objects)),
@@ -78,6 +97,13 @@ def _chores(services: Services, settings: Settings) -> list[Chore]:
             SWEEP_S,
             lambda: s.archive.forget(older_than=timedelta(days=settings.keep_jobs_days)),
         ),
+    ]
+
+
+def _long_chores(s: Services, settings: Settings, stopping: Stopping) -> list[Chore]:
+    """What reads or writes many readings, and so may take minutes."""
+    return [
+        Chore("finish_erasures", SWEEP_S, lambda: _finish_erasures(s)),
         Chore(
             "keep_readings",
             settings.upkeep_every_h * 3600,
@@ -89,8 +115,11 @@ def _chores(services: Services, settings: Settings) -> list[Chore]:
                 keep_versions=timedelta(days=settings.keep_versions_days),
             ),
         ),
-        Chore("finish_erasures", SWEEP_S, lambda: _finish_erasures(s)),
-        Chore("scrub", settings.scrub_every_h * 3600, lambda: len(scrub_readings(s.upkeep))),
+        Chore(
+            "scrub",
+            settings.scrub_every_h * 3600,
+            lambda: len(scrub_readings(s.upkeep, until=stopping.is_set)),
+        ),
     ]
 
 
@@ -110,7 +139,7 @@ def _finish_erasures(s: Services) -> int:
 
 
 def _keep(
-    chores: Sequence[Chore], lease: HeldLease, stopping: threading.Event, parent: int | None
+    chores: Sequence[Chore], lease: HeldLease, stopping: Stopping, parent: int | None
 ) -> None:
     """Raises LeaseTaken when the lease is lost."""
     while not stopping.is_set() and has_parent(parent):
@@ -120,7 +149,7 @@ def _keep(
         stopping.wait(TICK_S)
 
 
-def _do_if_due(chore: Chore, stopping: threading.Event) -> None:
+def _do_if_due(chore: Chore, stopping: Stopping) -> None:
     now = time.monotonic()
     if stopping.is_set() or now < chore.due:
         return
@@ -129,6 +158,9 @@ def _do_if_due(chore: Chore, stopping: threading.Event) -> None:
         done = chore.do()
     except (MeterportError, OSError) as error:
         log.warning("chore_failed", chore=chore.name, reason=str(error))
+    except Exception:
+        # The others must not suffer from a defect in one.
+        log.exception("chore_crashed", chore=chore.name)
     else:
         if done:
             log.info("chore_done", chore=chore.name, count=done)

@@ -45,6 +45,9 @@ class JobStore(Protocol):
         `source_version`: the version of the readings to export; None: the newest at its start.
         """
 
+    def earlier(self, request: ExportRequest, *, owner: str, idempotency_key: str) -> Job | None:
+        """What an earlier request with that key made. Raises IdempotencyKeyReused."""
+
     def get(self, job_id: str) -> Job | None: ...
 
     def claim(self, lease: Lease) -> Job | None:
@@ -106,7 +109,11 @@ class Erasures(Protocol):
 
     def unfinished(self) -> Sequence[str]: ...
 
-    def all(self) -> Sequence[str]: ...
+    def at_work(self, smart_meter_id: str) -> bool:
+        """Whether an attempt may still write something of that meter."""
+
+    def all(self) -> Mapping[str, datetime]:
+        """The meters, and when each was last asked to be forgotten."""
 
 
 class DatabaseCopier(Protocol):
@@ -127,7 +134,7 @@ class HeldLease(Protocol):
 class ReadingUpkeep(Protocol):
     """What a readings store needs from time to time; each change under the writer's lease.
 
-    `fence` is called last before a change and raises if that lease is gone.
+    `fence` is called before what cannot be taken back, and raises if that lease is gone.
     Raises SourceUnavailable, or SourceDataInvalid rather than rewrite a damaged file.
     """
 
@@ -151,8 +158,8 @@ class ReadingUpkeep(Protocol):
         `in_use` and all later versions stay.
         """
 
-    def scrub(self) -> Iterator[DamagedFile]:
-        """The data files whose bytes are not those that were committed."""
+    def scrub(self, *, until: Callable[[], bool] = lambda: False) -> Iterator[DamagedFile]:
+        """The data files whose bytes are not those that were committed; ends early if `until`."""
 
     def look_over(self) -> Iterator[DamagedFile]:
         """The data files that are missing or have another size; a scrub without the reading."""
@@ -176,6 +183,14 @@ class Leases(Protocol):
 
         `readings_version` is kept from removal as long as the lease is held.
         """
+
+
+class Stopping(Protocol):
+    """Set when the worker shall let go of its job."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float | None = None) -> bool: ...
 
 
 class Dispatcher(Protocol):

@@ -1,8 +1,9 @@
 """What the service's processes share: how they are told to stop, and whom they belong to."""
 
 import os
+import select
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 
@@ -11,19 +12,40 @@ def has_parent(parent: int | None) -> bool:
     return parent is None or os.getppid() == parent
 
 
-@contextmanager
-def stop_signals(stop: Callable[[], None]) -> Iterator[int]:
-    """Call `stop` on SIGTERM and SIGINT.
+class StopFlag:
+    """An event that a signal handler may set: it takes no lock, which the handler's own thread
+    might hold."""
 
-    Yields a descriptor that becomes readable when a signal has arrived.
-    """
-    readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    def __init__(self) -> None:
+        self._is_set = False
+        self._readable, self._writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def handle(number: int, frame: object) -> None:
-        stop()
+    def set(self) -> None:
+        self._is_set = True
         with suppress(BlockingIOError):
-            os.write(writable, b"!")
+            os.write(self._writable, b"!")
 
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
-    yield readable
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def wait(self, timeout: float | None = None) -> bool:
+        select.select([self._readable], [], [], timeout)
+        return self._is_set
+
+    def fileno(self) -> int:
+        """Can be read once the flag is set."""
+        return self._readable
+
+    def close(self) -> None:
+        os.close(self._readable)
+        os.close(self._writable)
+
+
+@contextmanager
+def stop_signals() -> Iterator[StopFlag]:
+    """A flag that is set on SIGTERM and SIGINT."""
+    flag = StopFlag()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: flag.set())
+    # Not closed: the handlers stay, and the process ends with the block.
+    yield flag

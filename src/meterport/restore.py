@@ -6,22 +6,27 @@ home that has one. What was there before is kept under another name.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from meterport import durable
-from meterport.bootstrap import MARKER, Services, erased_meters, open_staged
+from meterport.bootstrap import (
+    MARKER,
+    SQLITE,
+    Services,
+    erased_meters,
+    home_alone,
+    open_staged,
+)
 from meterport.domain.backups import DATABASE, EXPORTS, READINGS, Backup
-from meterport.domain.errors import BackupRefused
-from meterport.serve import only_one
+from meterport.domain.errors import BackupRefused, MeterportError
 from meterport.services.erase_meter import erase_meter
 from meterport.services.refresh_meters import refresh_meters
 from meterport.settings import Settings
 
-SQLITE = "sqlite:///"
 JOURNALS = ("-journal", "-wal", "-shm")
 
 
@@ -52,36 +57,40 @@ class _Place:
 
 
 def restore(
-    settings: Settings, folder: Path, *, replace: bool, erasures: Sequence[str] = ()
+    settings: Settings, folder: Path, *, replace: bool, erasures: Sequence[str] | None = None
 ) -> Restored:
-    """`erasures`: meters to forget besides those that the replaced home has forgotten.
+    """`erasures`: meters to forget besides those that the replaced home has forgotten since.
 
-    Raises BackupRefused, or StartRefused while a service runs on the home.
+    Raises BackupRefused, or StartRefused while another process works on the home.
     """
     backup = Backup.read(folder)
-    _verify(folder, backup)
     places = _places(settings)
-    durable.make_folder(settings.data.absolute())
-    with _translated(settings), only_one(settings):
-        taken = [place.final for place in places if place.is_taken()]
-        if taken and not replace:
-            raise BackupRefused(
-                f"{taken[0]} is there already; choose another --data, or say --replace, which "
-                "keeps it under another name"
-            )
-        forgotten = sorted({*erasures, *_erased_before(settings, places[0])})
-        _stage(folder, places)
-        _make_good(settings, places, backup, forgotten)
-        replaced = _exchange(settings.data / MARKER, places)
+    with _translated(settings):
+        durable.make_folder(settings.data.absolute())
+        with home_alone(settings), _staging(places):
+            _check_replaceable(places, replace)
+            known = _erased_before(places[0], told=erasures is not None)
+            _stage(folder, backup, places)
+            with _opened(settings, places, backup) as services:
+                forgotten = sorted({*(erasures or ()), *_later(known, services.erasures.all())})
+                for meter in forgotten:
+                    _erase(services, meter)
+            _remove_journals(places[0].staged)
+            replaced = _exchange(settings.data / MARKER, places)
     return Restored(backup, replaced, forgotten)
 
 
-def _verify(folder: Path, backup: Backup) -> None:
-    for file in backup.files:
-        path = folder / file.path
-        if not path.is_file() or durable.sha256(path) != file.sha256:
+def _check_replaceable(places: Sequence[_Place], replace: bool) -> None:
+    for place in places:
+        if place.final.is_mount():
             raise BackupRefused(
-                f"{path} is not what was backed up; nothing was restored, use another backup"
+                f"{place.final} is a mount point and cannot be exchanged; restore into another "
+                "--data and copy it there"
+            )
+        if place.is_taken() and not replace:
+            raise BackupRefused(
+                f"{place.final} is there already; choose another --data, or say --replace, which "
+                "keeps it under another name"
             )
 
 
@@ -89,48 +98,77 @@ def _places(settings: Settings) -> list[_Place]:
     if not settings.jobs_url.startswith(SQLITE):
         raise BackupRefused("only a home on SQLite can be restored; use the database's own tools")
     return [
-        _Place(DATABASE, Path(settings.jobs_url.removeprefix(SQLITE))),
-        _Place(READINGS, settings.readings),
-        _Place(EXPORTS, settings.files),
+        _Place(DATABASE, Path(settings.jobs_url.removeprefix(SQLITE)).resolve()),
+        _Place(READINGS, settings.readings.resolve()),
+        _Place(EXPORTS, settings.files.resolve()),
     ]
 
 
-def _erased_before(settings: Settings, database: _Place) -> Iterator[str]:
+def _erased_before(database: _Place, *, told: bool) -> Mapping[str, datetime]:
     """By the home; where an exchange was cut off, only the staged database may tell."""
+    known: dict[str, datetime] = {}
     for path in (database.final, database.staged):
         if path.exists():
-            there = settings.model_copy(update={"database_url": f"{SQLITE}{path}"})
-            yield from erased_meters(there)
+            try:
+                known |= erased_meters(path)
+            except MeterportError as error:
+                if not told:
+                    raise BackupRefused(
+                        f"{path} cannot be read, so nobody knows which meters were erased since "
+                        "the backup; pass --erasures FILE, a list of them, [] if there are none"
+                    ) from error
+    return known
 
 
-def _stage(folder: Path, places: Sequence[_Place]) -> None:
+def _later(known: Mapping[str, datetime], at_backup: Mapping[str, datetime]) -> list[str]:
+    """A meter that was erased before the backup may have come back in time to be in it."""
+    return [meter for meter, asked in known.items() if at_backup.get(meter) != asked]
+
+
+@contextmanager
+def _staging(places: Sequence[_Place]) -> Iterator[None]:
+    """What was staged goes, unless it was put in place."""
+    try:
+        yield
+    finally:
+        for place in places:
+            _remove(place.staged)
+            _remove_journals(place.staged)
+
+
+def _stage(folder: Path, backup: Backup, places: Sequence[_Place]) -> None:
     for place in places:
         _remove(place.staged)
-        source = folder / place.part
-        if source.is_file():
-            _copy(source, place.staged)
-            continue
-        place.staged.mkdir(mode=0o700)
-        for path in sorted(source.rglob("*")):
-            to = place.staged / path.relative_to(source)
-            if path.is_dir():
-                to.mkdir(mode=0o700)
-            else:
-                _copy(path, to)
+        if place.part != DATABASE:
+            place.staged.mkdir(mode=0o700)
+    for file in backup.files:
+        part, _, name = file.path.partition("/")
+        (staged,) = (place.staged for place in places if place.part == part)
+        to = staged / name if name else staged
+        to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if _copied(folder / file.path, to) != file.sha256:
+            raise BackupRefused(
+                f"{folder / file.path} is not what was backed up; nothing was restored, use "
+                "another backup"
+            )
+    for place in places:
         for made in place.staged.rglob("*"):
             if made.is_dir():
                 durable.sync_folder(made)
-        durable.sync_folder(place.staged)
 
 
-def _copy(source: Path, to: Path) -> None:
-    with source.open("rb") as opened:
-        durable.copy(opened, to)
+def _copied(source: Path, to: Path) -> str:
+    """The SHA-256 of what was copied; empty if there is nothing to copy."""
+    try:
+        opened = source.open("rb")
+    except FileNotFoundError:
+        return ""
+    with opened:
+        return durable.copy(opened, to)
 
 
-def _make_good(
-    settings: Settings, places: Sequence[_Place], backup: Backup, forgotten: Sequence[str]
-) -> None:
+@contextmanager
+def _opened(settings: Settings, places: Sequence[_Place], backup: Backup) -> Iterator[Services]:
     database, readings, files = (place.staged for place in places)
     staged = settings.model_copy(
         update={
@@ -141,8 +179,10 @@ def _make_good(
     )
     with open_staged(staged, version=backup.readings_version) as services:
         refresh_meters(source=services.source, catalog=services.catalog)
-        for meter in forgotten:
-            _erase(services, meter)
+        yield services
+
+
+def _remove_journals(database: Path) -> None:
     for journal in JOURNALS:
         _remove(database.with_name(database.name + journal))
 
@@ -165,12 +205,15 @@ def _exchange(marker: Path, places: Sequence[_Place]) -> list[Path]:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     replaced = []
     for place in places:
-        for name in (*(place.final.name + journal for journal in JOURNALS), place.final.name):
-            old = place.final.with_name(name)
+        aside = place.final.with_name(f"{place.final.name}.replaced-{stamp}")
+        if place.final.exists():
+            place.final.rename(aside)
+            replaced.append(aside)
+        # Beside its database under the new name too; none may be left for the database to come.
+        for journal in JOURNALS:
+            old = place.final.with_name(place.final.name + journal)
             if old.exists():
-                aside = old.with_name(f"{name}.replaced-{stamp}")
-                old.rename(aside)
-                replaced += [aside] if old == place.final else []
+                old.rename(aside.with_name(aside.name + journal))
         place.staged.rename(place.final)
         durable.sync_folder(place.final.parent)
     marker.unlink()

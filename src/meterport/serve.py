@@ -15,6 +15,8 @@ from meterport.adapters.local_dispatch import listening
 from meterport.bootstrap import Services, prepare, usable
 from meterport.children import Child, Children
 from meterport.domain.errors import StartRefused
+from meterport.durable import make_folder
+from meterport.processes import StopFlag
 from meterport.settings import PREFIX, Settings
 from meterport.web.app import create_app
 
@@ -25,13 +27,16 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     Raises StartRefused if the address, the port or the data folder cannot be used.
     """
     check_address(settings)
-    services = prepare(settings)
-    server = Server(api_config(services, settings))
-    # From here on a signal is an order to stop, also before and after uvicorn listens to it.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, server.handle_exit)
+    with only_one(settings):
+        server = Server(api_config(prepare(settings), settings))
+        # From here on a signal is an order to stop, also before and after uvicorn listens to it.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, server.handle_exit)
+        _serve(server, settings, ready)
+
+
+def _serve(server: "Server", settings: Settings, ready: Callable[[str], None]) -> None:
     with (
-        only_one(settings),
         bound(settings.host, settings.port) as listener,
         listening(settings.data) as wake,
         _children(settings, wake.fileno()) as children,
@@ -47,7 +52,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.told_to_stop = threading.Event()
+        self.told_to_stop = StopFlag()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
@@ -129,6 +134,7 @@ def check_free(settings: Settings) -> None:
 def only_one(settings: Settings) -> Iterator[None]:
     """The lock goes with the process, however it ends."""
     with usable(settings):
+        make_folder(settings.data.absolute())
         lock = (settings.data / "serve.lock").open("a")
     with lock:
         try:

@@ -18,7 +18,9 @@ PREFIX = "METERPORT_"
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid"
+    )
 
     data: Annotated[Path, Field(description="Home of everything below")] = Path("meterport-data")
     database_url: Annotated[
@@ -66,10 +68,10 @@ class Settings(BaseSettings):
         float, Field(gt=0, description="Days that a finished file can be downloaded")
     ] = 7.0
     keep_jobs_days: Annotated[
-        float, Field(gt=0, description="Days that a job's record is kept")
+        float, Field(ge=1, description="Days that a job's record is kept")
     ] = 90.0
     keep_versions_days: Annotated[
-        float, Field(ge=0, description="Days that earlier versions of the readings are kept")
+        float, Field(ge=0.01, description="Days that earlier versions of the readings are kept")
     ] = 7.0
     disk_reserve_mib: Annotated[
         int | None, Field(ge=0, description="MiB left free; empty: 5 %, at most 2 GiB")

@@ -1,7 +1,10 @@
 """Logs: one event name with fields a line, on stderr. No bodies, no readings."""
 
+import io
 import logging
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 
@@ -24,6 +27,19 @@ def configure_logs(format_name: str, level: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         # One write a line: the lines of several processes share the stream.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Unfailing())),
         cache_logger_on_first_use=True,
     )
+
+
+class _Unfailing(io.TextIOBase):
+    """stderr, whose reader may be gone or whose disk may be full: no line is worth a job."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()

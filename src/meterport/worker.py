@@ -2,7 +2,6 @@
 
 import os
 import socket
-import threading
 import uuid
 from datetime import timedelta
 
@@ -28,26 +27,25 @@ def run_worker(settings: Settings, *, wake_fd: int | None, parent: int | None) -
 
     On SIGTERM a running job is handed back; another worker takes it at once.
     """
-    stopping = threading.Event()
-    services = connect(settings)
-    at = Workplace(
-        jobs=services.jobs,
-        source=services.source,
-        catalog=services.catalog,
-        objects=services.objects,
-        lease=Lease(f"{os.getpid()}-{uuid.uuid4().hex}", settings.job_lease),
-        stopping=stopping,
-        policy=settings.retry_policy,
-        time_limit=settings.job_time_limit,
-        keep_files=timedelta(days=settings.keep_files_days),
-        abandon=lambda: os._exit(ABANDONED),
-    )
-    receiver = None if wake_fd is None else socket.socket(fileno=wake_fd)
-    with stop_signals(stopping.set) as signalled:
+    with stop_signals() as stopping:
+        services = connect(settings)
+        at = Workplace(
+            jobs=services.jobs,
+            source=services.source,
+            catalog=services.catalog,
+            objects=services.objects,
+            lease=Lease(f"{os.getpid()}-{uuid.uuid4().hex}", settings.job_lease),
+            stopping=stopping,
+            policy=settings.retry_policy,
+            time_limit=settings.job_time_limit,
+            keep_files=timedelta(days=settings.keep_files_days),
+            abandon=lambda: os._exit(ABANDONED),
+        )
+        receiver = None if wake_fd is None else socket.socket(fileno=wake_fd)
         log.info("worker_ready")
         while not stopping.is_set() and has_parent(parent):
             if not _worked(at):
-                wait(receiver, others=[signalled], timeout_s=POLL_S)
+                wait(receiver, others=[stopping.fileno()], timeout_s=POLL_S)
     log.info("worker_stopped")
 
 

@@ -23,9 +23,10 @@ from tests import make
 LEASE = Lease("w")
 
 
-def workplace(home: make.Home) -> Workplace:
+def workplace(home: make.Home, stopping: threading.Event | None = None) -> Workplace:
     s = home.services
-    return Workplace(s.jobs, s.source, s.catalog, s.objects, LEASE, threading.Event())
+    stop = stopping or threading.Event()
+    return Workplace(s.jobs, s.source, s.catalog, s.objects, LEASE, stop)
 
 
 def submitted(home: make.Home, meter: str = "123") -> str:
@@ -97,9 +98,10 @@ def test_a_stopping_worker_hands_its_job_back(
 ) -> None:
     home.load(make.readings(0.5))
     job_id = submitted(home)
-    at = workplace(home)
+    stopping = threading.Event()
+    at = workplace(home, stopping)
     with monkeypatch.context() as patched:
-        encode_with(patched, at.stopping.set)
+        encode_with(patched, stopping.set)
         work_job(at)
 
     assert ended(home, job_id).status is JobStatus.PENDING
@@ -149,9 +151,10 @@ def test_a_later_attempt_reads_the_version_that_the_first_one_read(
 ) -> None:
     home.load(make.readings(0.5))
     job_id = submitted(home)
-    at = workplace(home)
+    stopping = threading.Event()
+    at = workplace(home, stopping)
     with monkeypatch.context() as patched:
-        encode_with(patched, at.stopping.set)
+        encode_with(patched, stopping.set)
         work_job(at)
     home.load(make.readings(0.75))
 

@@ -60,7 +60,8 @@ class LocalFiles:
         for job in _entries(self._folder):
             if not job.name.startswith("."):
                 for file in _entries(job):
-                    yield f"{job.name}/{file.name}"
+                    if not file.is_dir():
+                        yield f"{job.name}/{file.name}"
 
     def _file(self, key: str) -> Path:
         return self._folder / key

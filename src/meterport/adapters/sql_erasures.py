@@ -1,6 +1,7 @@
 """Erasures: which meters must be forgotten, and what becomes of their jobs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
@@ -33,10 +34,19 @@ class SqlErasures:
             ids = select(erasures.c.smart_meter_id).where(erasures.c.finished_at.is_(None))
             return list(connection.execute(ids.order_by(erasures.c.smart_meter_id)).scalars())
 
-    def all(self) -> Sequence[str]:
+    def at_work(self, smart_meter_id: str) -> bool:
+        live = select(jobs.c.id).where(
+            jobs.c.smart_meter_id == smart_meter_id,
+            jobs.c.status == JobStatus.PENDING,
+            jobs.c.lease_until > db_now(),
+        )
         with self._database.read() as connection:
-            ids = select(erasures.c.smart_meter_id).order_by(erasures.c.smart_meter_id)
-            return list(connection.execute(ids).scalars())
+            return connection.execute(live.limit(1)).first() is not None
+
+    def all(self) -> Mapping[str, datetime]:
+        with self._database.read() as connection:
+            rows = connection.execute(select(erasures).order_by(erasures.c.smart_meter_id))
+            return {row.smart_meter_id: row.requested_at for row in rows}
 
 
 def detach(database: Database, *, version: int) -> None:
@@ -50,10 +60,12 @@ def detach(database: Database, *, version: int) -> None:
 
 
 def _record(connection: Connection, smart_meter_id: str) -> None:
-    connection.execute(delete(erasures).where(erasures.c.smart_meter_id == smart_meter_id))
-    connection.execute(
-        insert(erasures).values(smart_meter_id=smart_meter_id, requested_at=db_now())
-    )
+    """An erasure that is under way keeps the time at which it was asked for."""
+    this = erasures.c.smart_meter_id == smart_meter_id
+    connection.execute(delete(erasures).where(this, erasures.c.finished_at.is_not(None)))
+    if connection.execute(select(erasures).where(this)).first() is None:
+        new = {"smart_meter_id": smart_meter_id, "requested_at": db_now()}
+        connection.execute(insert(erasures).values(**new))
 
 
 def _call_off(connection: Connection, smart_meter_id: str) -> None:

@@ -38,7 +38,8 @@ class SqlJobArchive:
         wanted: set[str] = set()
         ids = sorted({key.rpartition("/")[0] for key in keys})
         known = [id_ for id_ in ids if is_job_id(id_)]
-        with self._database.read() as connection:
+        # As a writer: an attempt that had its lease when it began to complete commits before us.
+        with self._database.write() as connection:
             for at in range(0, len(known), ROWS_PER_STATEMENT):
                 wanted |= _needed_by(connection, known[at : at + ROWS_PER_STATEMENT])
         return wanted & set(keys)
@@ -99,6 +100,6 @@ def _needed_by(connection: Connection, ids: Collection[str]) -> set[str]:
     live = (jobs.c.lease_until > db_now()).label("live")
     expired = is_expired.label("expired")
     states = select(jobs.c.id, jobs.c.attempt, jobs.c.file_path, live, expired)
-    rows = connection.execute(states.where(jobs.c.id.in_(ids))).all()
+    rows = connection.execute(states.where(jobs.c.id.in_(ids)).with_for_update()).all()
     published = {row.file_path for row in rows if row.file_path and not row.expired}
     return published | {f"{row.id}/{row.attempt}" for row in rows if row.live}

@@ -26,10 +26,11 @@ def is_free(job: FromClause) -> ColumnElement[bool]:
     )
 
 
-def get_job(connection: Connection, job_id: str) -> Job | None:
+def get_job(connection: Connection, job_id: str, *, lock: bool = False) -> Job | None:
     if not is_job_id(job_id):
         return None
-    row = connection.execute(select(*COLUMNS).where(jobs.c.id == job_id)).first()
+    wanted = select(*COLUMNS).where(jobs.c.id == job_id)
+    row = connection.execute(wanted.with_for_update() if lock else wanted).first()
     return None if row is None else job_of(row)
 
 

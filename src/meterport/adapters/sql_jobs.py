@@ -59,6 +59,10 @@ class SqlJobs:
                 _insert_key(connection, owner, key, request, job.id)
             return Submission(job, replayed=False)
 
+    def earlier(self, request: ExportRequest, *, owner: str, idempotency_key: str) -> Job | None:
+        with self._database.write() as connection:
+            return _earlier_job(connection, owner, idempotency_key, request)
+
     def get(self, job_id: str) -> Job | None:
         with self._database.read() as connection:
             return get_job(connection, job_id)
@@ -127,7 +131,7 @@ class SqlJobs:
 
     def cancel(self, job_id: str) -> Job:
         with self._database.write() as connection:
-            job = get_job(connection, job_id)
+            job = get_job(connection, job_id, lock=True)
             if job is None:
                 raise JobNotFound(job_id)
             mine = and_(jobs.c.id == job.id, jobs.c.status == JobStatus.PENDING)

@@ -6,7 +6,6 @@ name last.
 """
 
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
@@ -14,9 +13,11 @@ from pathlib import Path
 
 from meterport import durable
 from meterport.domain.backups import DATABASE, EXPORTS, LIST, READINGS, BackedUpFile, Backup
-from meterport.domain.errors import BackupRefused, SourceUnavailable
+from meterport.domain.errors import BackupRefused, LeaseTaken
 from meterport.ports import DatabaseCopier, JobArchive, Leases, ObjectStore, ReadingSource
 from meterport.ports import ReadingUpkeep as Upkeep
+
+LEASE, PIN = "backup", "backed-up-version"
 
 
 def back_up(
@@ -32,12 +33,12 @@ def back_up(
     """`archive_in` opens the jobs of a copied database. Raises BackupRefused."""
     if target.exists():
         raise BackupRefused(f"{target} exists already; name a folder that does not")
-    with _translated(target), _unfinished(target) as folder:
+    with _translated(target), leases.holding(LEASE), _unfinished(target) as folder:
         database.copy(folder / DATABASE)
         version = source.version()
         if version is None:
-            raise SourceUnavailable("the readings have no versions")
-        with leases.holding(f"backup-{uuid.uuid4().hex}", readings_version=version):
+            raise BackupRefused("the readings have no versions; back them up with their own tools")
+        with leases.holding(PIN, readings_version=version):
             damaged = upkeep.copy(folder / READINGS, version)
         with archive_in(folder / DATABASE) as archive:
             damaged += _copy_exports(folder, archive, objects)
@@ -96,6 +97,8 @@ def _sync(folder: Path) -> None:
 def _translated(target: Path) -> Iterator[None]:
     try:
         yield
+    except LeaseTaken as error:
+        raise BackupRefused("another backup of this home is being taken") from error
     except OSError as error:
         raise BackupRefused(
             f"{target} could not be written: {error.strerror}; nothing of it is left"

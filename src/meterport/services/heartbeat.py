@@ -14,7 +14,7 @@ import structlog
 
 from meterport.domain.errors import ExportCancelled, ExportTimeout, ServiceUnavailable
 from meterport.domain.jobs import Hold, Job, Lease
-from meterport.ports import JobStore
+from meterport.ports import JobStore, Stopping
 
 BEAT_S = 0.5
 """Or a quarter of the lease; a job that is called off ends within a second."""
@@ -40,7 +40,7 @@ class Heartbeat:
         *,
         jobs: JobStore,
         lease: Lease,
-        stopping: threading.Event,
+        stopping: Stopping,
         time_limit: timedelta,
         abandon: Callable[[], None],
         grace_s: float = GRACE_S,

@@ -1,9 +1,11 @@
 """Upkeep of the readings store: join small files, check point, forget old versions, check files."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from meterport.domain.errors import SourceDataInvalid
 from meterport.domain.readings import DamagedFile
 from meterport.ports import JobArchive, MeterCatalog, ReadingSource, ReadingUpkeep
 from meterport.services.refresh_meters import refresh_meters
@@ -23,12 +25,11 @@ def keep_readings(
 ) -> None:
     """Raises ImportBusy, with the rest left for the next time, while an import is writing."""
     for month in upkeep.crowded_months():
-        # Month by month, so that an import need not wait for all of them.
-        with catalog.writing(patience=AT_ONCE) as lease:
-            refresh_meters(source=source, catalog=catalog)
-            version = upkeep.compact(month, fence=lease.check)
-            catalog.add([], version=version)
-        log.info("readings_compacted", month=month, version=version)
+        try:
+            _compact(month, source, upkeep, catalog)
+        except SourceDataInvalid as error:
+            # The others shall not wait until somebody has mended that file.
+            log.error("readings_not_compacted", month=month, reason=error.message)
     with catalog.writing(patience=AT_ONCE) as lease:
         upkeep.checkpoint()
         removed = upkeep.forget(
@@ -41,8 +42,21 @@ def keep_readings(
         log.info("readings_files_removed", files=removed)
 
 
-def scrub_readings(upkeep: ReadingUpkeep) -> list[DamagedFile]:
-    damaged = list(upkeep.scrub())
+def _compact(
+    month: str, source: ReadingSource, upkeep: ReadingUpkeep, catalog: MeterCatalog
+) -> None:
+    # A lease for each month, so that an import need not wait for all of them.
+    with catalog.writing(patience=AT_ONCE) as lease:
+        refresh_meters(source=source, catalog=catalog)
+        version = upkeep.compact(month, fence=lease.check)
+        catalog.add([], version=version)
+    log.info("readings_compacted", month=month, version=version)
+
+
+def scrub_readings(
+    upkeep: ReadingUpkeep, *, until: Callable[[], bool] = lambda: False
+) -> list[DamagedFile]:
+    damaged = list(upkeep.scrub(until=until))
     for file in damaged:
         log.error(
             "readings_damaged",

@@ -33,6 +33,9 @@ def submit_export(
     """Raises StorageFull rather than accept what could not be written."""
     if idempotency_key is not None:
         _check_key(idempotency_key)
+        earlier = jobs.earlier(request, owner=owner, idempotency_key=idempotency_key)
+        if earlier is not None:
+            return Submission(earlier, replayed=True)
     space.check()
     submission = jobs.add(
         request,

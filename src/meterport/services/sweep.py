@@ -1,11 +1,14 @@
 """Remove parts and files that no row points at and no live attempt owns, or that have expired."""
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 
 from meterport.ports import JobArchive, ObjectStore
 
 BATCH = 500
+_ATTEMPT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/\d+", re.ASCII)
+"""Whatever else lies there is not ours, and stays."""
 
 
 def sweep(*, archive: JobArchive, objects: ObjectStore) -> int:
@@ -18,7 +21,6 @@ def sweep(*, archive: JobArchive, objects: ObjectStore) -> int:
 
 
 def unneeded(*, archive: JobArchive, objects: ObjectStore) -> Iterator[str]:
-    # Without what is no attempt's: that is not ours, and stays.
-    keys = (key for key in objects.keys() if key.rpartition("/")[2].isdecimal())  # noqa: SIM118
+    keys = (key for key in objects.keys() if _ATTEMPT.fullmatch(key))  # noqa: SIM118
     while batch := set(islice(keys, BATCH)):
         yield from sorted(batch - archive.needed(batch))

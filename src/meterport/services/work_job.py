@@ -1,7 +1,6 @@
 """Claim one job, run it, record how it ended. The one place that catches broadly."""
 
 import random
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,8 +16,9 @@ from meterport.domain.errors import (
     InternalError,
     ServiceUnavailable,
 )
+from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import KEEP_FILES, Hold, Job, Lease, RetryPolicy
-from meterport.ports import JobStore, MeterCatalog, ObjectStore, ReadingSource
+from meterport.ports import JobStore, MeterCatalog, ObjectStore, ReadingSource, Stopping
 from meterport.services.heartbeat import BEAT_S, HandedBack, Heartbeat, LeaseLost
 from meterport.services.run_export import expected_rows, find_meter, run_export
 
@@ -38,7 +38,7 @@ class Workplace:
     catalog: MeterCatalog
     objects: ObjectStore
     lease: Lease
-    stopping: threading.Event
+    stopping: Stopping
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     time_limit: timedelta = timedelta(hours=2)
     keep_files: timedelta = KEEP_FILES
@@ -71,7 +71,7 @@ def _attempt(job: Job, at: Workplace) -> None:
     )
     try:
         with heartbeat.beating():
-            _run(job, at, heartbeat)
+            file = _run(job, at, heartbeat)
     except LeaseLost:
         log.warning("export_lost_lease")
         _remove(job, at)
@@ -85,9 +85,11 @@ def _attempt(job: Job, at: Workplace) -> None:
     except Exception:
         log.exception("export_crashed")
         _end(job, at, InternalError())
+    else:
+        log.info("export_completed", rows=file.rows, size_bytes=file.size_bytes)
 
 
-def _run(job: Job, at: Workplace, heartbeat: Heartbeat) -> None:
+def _run(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile:
     if job.cancel_requested:
         raise ExportCancelled
     if job.crashes >= at.policy.crashes:
@@ -104,7 +106,7 @@ def _run(job: Job, at: Workplace, heartbeat: Heartbeat) -> None:
         # Called off while it was published, or lost.
         called_off = at.jobs.renew(job, at.lease, rows_written=file.rows) is Hold.CANCELLED
         raise ExportCancelled if called_off else LeaseLost
-    log.info("export_completed", rows=file.rows, size_bytes=file.size_bytes)
+    return file
 
 
 def _end(job: Job, at: Workplace, error: ExportError) -> None:

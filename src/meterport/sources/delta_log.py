@@ -11,6 +11,7 @@ Source:     Delta Transaction Log Protocol, "Delta Log Entries", "Checkpoints".
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -78,7 +79,7 @@ def checkpoint(folder: Path, version: int) -> None:
         log.mkdir()
         for path in (folder / LOG).iterdir():
             if path.name != POINTER:
-                os.link(path, log / path.name)
+                _link(path, log / path.name)
         DeltaTable(staging, version=version).create_checkpoint()
         for made in (log / final.name, log / POINTER):
             durable.sync_file(made)
@@ -111,8 +112,21 @@ def copy(folder: Path, target: Path, version: int) -> None:
                 durable.copy(opened, target / LOG / path.name)
 
 
+def _link(path: Path, to: Path) -> None:
+    try:
+        os.link(path, to)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, to)
+
+
 def _checkpoint(folder: Path, version: int) -> Path:
     return folder / LOG / f"{version:020}.checkpoint.parquet"
+
+
+def clear_staging(folder: Path) -> None:
+    """Remove what a writer left that died. Only for the writer."""
+    for leftover in folder.glob(f"{STAGING}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _numbers(folder: Path, pattern: re.Pattern[str]) -> set[int]:

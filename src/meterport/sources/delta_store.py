@@ -5,7 +5,6 @@ memory holds one file's rows and not an import's. A month's files without any of
 stay as they are; those with some are replaced together with the rows that they keep.
 """
 
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -17,7 +16,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from meterport.domain.errors import ImportRefused, StorageFull
+from meterport.domain.errors import ImportRefused, SourceDataInvalid, StorageFull
 from meterport.domain.readings import (
     KEY,
     READING_SCHEMA,
@@ -27,9 +26,10 @@ from meterport.domain.readings import (
 )
 from meterport.ports import Space
 from meterport.sources.delta import packed
-from meterport.sources.delta_log import STAGING
+from meterport.sources.delta_log import STAGING, clear_staging
 from meterport.sources.delta_table import (
     DataFile,
+    check_whole,
     commit,
     create,
     data_files,
@@ -83,7 +83,7 @@ class DeltaReadings:
         known_intervals: KnownIntervals,
         fence: Callable[[], None],
     ) -> Merged:
-        self._clear_staging()
+        clear_staging(self._folder)
         with tempfile.TemporaryDirectory(prefix=STAGING, dir=self._folder) as staging:
             spool = _Spool(Path(staging))
             for batch in batches:
@@ -129,6 +129,7 @@ class DeltaReadings:
         change: _Change,
     ) -> None:
         touched = self._touched(new, files)
+        check_whole(self._folder, touched)
         old = self._lazy(touched)
         change.removed += touched
         for meters in self._ranges(new, old):
@@ -179,11 +180,6 @@ class DeltaReadings:
         newest = told.drop_nulls().sort("day").group_by("smart_meter_id").last()
         return days, Counter(newest["interval_s"].to_list())
 
-    def _clear_staging(self) -> None:
-        # Only one writer holds the lease, so whatever lies here was left by a dead one.
-        for leftover in self._folder.glob(f"{STAGING}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-
 
 def ranges(file_rows: int, *rows: pl.LazyFrame) -> Iterator[pl.Expr]:
     """Meters by about a file's rows, as if each frame's rows replaced the others'."""
@@ -202,7 +198,7 @@ def ranges(file_rows: int, *rows: pl.LazyFrame) -> Iterator[pl.Expr]:
 def _refused() -> Iterator[None]:
     try:
         yield
-    except StorageFull as error:
+    except (StorageFull, SourceDataInvalid) as error:
         raise ImportRefused(f"{error.message}; nothing was imported", error.details) from error
     except (OSError, DeltaError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__

@@ -27,8 +27,8 @@ from deltalake.schema import PrimitiveType
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from meterport import durable
-from meterport.domain.errors import ImportBusy
-from meterport.domain.readings import READING_SCHEMA
+from meterport.domain.errors import ImportBusy, SourceDataInvalid
+from meterport.domain.readings import READING_SCHEMA, DamagedFile
 from meterport.sources import delta_log
 
 PARTITION = "month"
@@ -141,6 +141,42 @@ def write_data_file(folder: Path, month: str, frame: pl.DataFrame) -> DataFile:
         pl.col("timestamp").max().alias("last_time"),
     )
     return DataFile(path, len(data), frame.height, month, *bounds.row(0))
+
+
+def check_whole(folder: Path, files: Iterable[DataFile]) -> None:
+    """Before a file is written anew: Polars reads many a damaged page as wrong values.
+
+    Raises SourceDataInvalid; in a new file, with a new digest, nothing would tell.
+    """
+    for file in files:
+        if state := digest_state(folder / file.path, file):
+            raise SourceDataInvalid(
+                f"{named(file, state)}; nothing was changed",
+                "Restore that file from a backup first",
+            )
+
+
+def named(file: DataFile, state: str) -> DamagedFile:
+    return DamagedFile(file.path, state, file.month, file.first_meter, file.last_meter)
+
+
+def size_state(path: Path, file: DataFile) -> str:
+    """What is wrong with the file: `missing`, `changed`, or nothing."""
+    try:
+        return "" if path.stat().st_size == file.size_bytes else "changed"
+    except OSError:
+        return "missing"
+
+
+def digest_state(path: Path, file: DataFile) -> str:
+    """As size_state, but reads the file through."""
+    try:
+        digest = durable.sha256(path)
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"unreadable ({error.strerror})"
+    return "" if digest == Path(file.path).stem else "changed"
 
 
 def commit(

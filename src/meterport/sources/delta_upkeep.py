@@ -3,9 +3,8 @@
 Only the holder of the writer's lease may change anything here, see decision 3 and 7.
 """
 
-import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from meterport import durable
-from meterport.domain.errors import SourceDataInvalid, SourceUnavailable
+from meterport.domain.errors import SourceUnavailable
 from meterport.domain.readings import KEY, DamagedFile
 from meterport.sources import delta_log
 from meterport.sources.delta_store import FILE_ROWS, ranges
@@ -23,9 +22,13 @@ from meterport.sources.delta_table import (
     PARTITION,
     DataFile,
     added_files,
+    check_whole,
     commit,
     data_files,
+    digest_state,
     lazy,
+    named,
+    size_state,
     write_data_file,
 )
 
@@ -53,7 +56,7 @@ class DeltaUpkeep:
         with _translated():
             table = DeltaTable(str(self._folder))
             old = [f for f in self._small(data_files(table)) if f.month == month]
-            self._check_whole(old)
+            check_whole(self._folder, old)
             rows = lazy(self._folder, old)
             new = [
                 write_data_file(self._folder, month, rows.filter(meters).collect().sort(KEY))
@@ -75,7 +78,7 @@ class DeltaUpkeep:
             for file in data_files(table):
                 if not file.first_meter <= smart_meter_id <= file.last_meter:
                     continue
-                self._check_whole([file])
+                check_whole(self._folder, [file])
                 frame = lazy(self._folder, [file]).collect()
                 kept = frame.filter(~this)
                 if kept.height < frame.height:
@@ -107,26 +110,29 @@ class DeltaUpkeep:
             if in_use is not None:
                 oldest = min(oldest, max(in_use, there[0]))
             fence()
+            delta_log.clear_staging(self._folder)
             if oldest > 0:
                 delta_log.forget_before(self._folder, oldest)
             return self._remove_unnamed(fence)
 
-    def scrub(self) -> Iterator[DamagedFile]:
-        return self._damaged(_digest_state)
+    def scrub(self, *, until: Callable[[], bool] = lambda: False) -> Iterator[DamagedFile]:
+        return self._damaged(digest_state, until)
 
     def look_over(self) -> Iterator[DamagedFile]:
-        return self._damaged(_size_state)
+        return self._damaged(size_state, lambda: False)
 
     def copy(self, target: Path, version: int) -> list[str]:
         with _translated():
             _copy_log(self._folder, target, version)
             delta_log.forget_before(target, version)
-            damaged = []
-            for file in data_files(DeltaTable(str(target))):
-                (target / file.path).parent.mkdir(mode=0o700, exist_ok=True)
-                if self._copied(file, target) != Path(file.path).stem:
-                    damaged.append(f"{target.name}/{file.path}")
-            return damaged
+            files = data_files(DeltaTable(str(target)))
+        # What fails from here on is the target, which the caller knows.
+        damaged = []
+        for file in files:
+            (target / file.path).parent.mkdir(mode=0o700, exist_ok=True)
+            if self._copied(file, target) != Path(file.path).stem:
+                damaged.append(f"{target.name}/{file.path}")
+        return damaged
 
     def unnamed_files(self) -> list[str]:
         with _translated():
@@ -142,32 +148,26 @@ class DeltaUpkeep:
             files |= {f.path: f for f in added_files(delta_log.actions(self._folder, version))}
         return files
 
-    def _damaged(self, state_of: Callable[[Path, DataFile], str]) -> Iterator[DamagedFile]:
+    def _damaged(
+        self, state_of: Callable[[Path, DataFile], str], until: Callable[[], bool]
+    ) -> Iterator[DamagedFile]:
         with _translated():
             for path, file in sorted(self.kept_files().items()):
+                if until():
+                    return
                 state = state_of(self._folder / path, file)
                 # An upkeep may have removed the file since; then no version names it any more.
                 if state and path in self.kept_files():
-                    yield _named(file, state)
+                    yield named(file, state)
 
     def _copied(self, file: DataFile, target: Path) -> str:
-        """The SHA-256 of what was copied; empty if the file is gone although a version names it."""
+        """The SHA-256 of what was copied; empty if the file cannot be opened."""
         try:
-            with (self._folder / file.path).open("rb") as opened:
-                return durable.copy(opened, target / file.path)
-        except FileNotFoundError:
-            if file.path in self.kept_files():
-                return ""
-            raise
-
-    def _check_whole(self, files: Iterable[DataFile]) -> None:
-        """Polars reads many a damaged page as wrong values; written again, nothing would tell."""
-        for file in files:
-            if state := _digest_state(self._folder / file.path, file):
-                raise SourceDataInvalid(
-                    f"{_named(file, state)}; nothing was changed",
-                    "Restore that file from a backup first",
-                )
+            opened = (self._folder / file.path).open("rb")
+        except OSError:
+            return ""
+        with opened:
+            return durable.copy(opened, target / file.path)
 
     def _age(self, version: int, now: datetime) -> timedelta:
         return now - delta_log.committed_at(self._folder, version)
@@ -202,29 +202,6 @@ def _copy_log(folder: Path, target: Path, version: int) -> None:
         except (FileNotFoundError, DeltaError):
             continue
     raise SourceUnavailable("The log of the readings could not be copied", "Try again")
-
-
-def _named(file: DataFile, state: str) -> DamagedFile:
-    return DamagedFile(file.path, state, file.month, file.first_meter, file.last_meter)
-
-
-def _size_state(path: Path, file: DataFile) -> str:
-    """What is wrong with the file: `missing`, `changed`, or nothing."""
-    try:
-        return "" if path.stat().st_size == file.size_bytes else "changed"
-    except OSError:
-        return "missing"
-
-
-def _digest_state(path: Path, file: DataFile) -> str:
-    try:
-        with path.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    except FileNotFoundError:
-        return "missing"
-    except OSError as error:
-        return f"unreadable ({error.strerror})"
-    return "" if digest == Path(file.path).stem else "changed"
 
 
 _FAILURES = (

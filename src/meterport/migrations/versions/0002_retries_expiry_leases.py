@@ -6,10 +6,18 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
+_FILES_LAST_A_WEEK = {
+    "sqlite": "UPDATE jobs SET expires_at = strftime('%Y-%m-%d %H:%M:%f', updated_at, '+7 days') "
+    "WHERE status = 'completed'",
+    "postgresql": "UPDATE jobs SET expires_at = updated_at + interval '7 days' "
+    "WHERE status = 'completed'",
+}
+
 
 def upgrade() -> None:
     for column in _job_columns():
         op.add_column("jobs", column)
+    op.execute(_FILES_LAST_A_WEEK[op.get_bind().dialect.name])
     op.create_table(
         "leases",
         sa.Column("name", sa.String, primary_key=True),
