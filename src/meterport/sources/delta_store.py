@@ -17,6 +17,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from meterport import durable
 from meterport.domain.errors import ImportRefused, StorageFull
 from meterport.domain.readings import (
     KEY,
@@ -129,6 +130,7 @@ class DeltaReadings:
         change: _Change,
     ) -> None:
         touched = self._touched(new, files)
+        self._check_whole(touched)
         old = self._lazy(touched)
         change.removed += touched
         for meters in self._ranges(new, old):
@@ -139,6 +141,15 @@ class DeltaReadings:
             rows = pl.concat([kept, fresh]).sort(KEY)
             self._check_space()
             change.added.append(write_data_file(self._folder, month, rows))
+
+    def _check_whole(self, files: Iterable[DataFile]) -> None:
+        """Polars reads many a damaged page as wrong values; written again, nothing would tell."""
+        for file in files:
+            if durable.sha256(self._folder / file.path) != Path(file.path).stem:
+                raise ImportRefused(
+                    f"{file.path} of the readings is damaged, and the import would rewrite it; "
+                    "restore that file from a backup first"
+                )
 
     def _check_space(self) -> None:
         if self._space is not None:
