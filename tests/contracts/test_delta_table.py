@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 
 from meterport.domain.errors import (
     ImportBusy,
+    ImportRefused,
     MeterportError,
     SourceDataInvalid,
     SourceUnavailable,
@@ -208,6 +209,22 @@ def test_an_import_over_a_damaged_file_is_refused_and_leaves_the_table(
 
     assert live(readings) == before
     assert staged(readings) == []
+
+
+@pytest.mark.parametrize("at", range(20, 400, 19))
+def test_a_damaged_file_is_never_written_again_as_if_it_were_whole(
+    at: int, readings: Readings
+) -> None:
+    """Polars reads many a wrong byte as a wrong value, and a new file would have a right digest."""
+    readings.merge(of("A", *(0.37 * n for n in range(50))))
+    path = only_file(readings)
+    data = path.read_bytes()
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+
+    with pytest.raises(ImportRefused):
+        readings.merge(of("A", 9))
+
+    assert only_file(readings) == path
 
 
 def garbage(path: Path) -> None:

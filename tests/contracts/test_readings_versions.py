@@ -1,7 +1,8 @@
 """Which versions of the readings can be read: checkpoints, and forgetting the old ones."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -359,19 +360,39 @@ def test_what_an_import_left_that_was_cut_off_goes(
     assert kept(readings) == [0, 1]
 
 
-@pytest.mark.parametrize("removed", range(5))
-def test_a_clean_up_that_was_cut_off_is_finished_by_the_next(
-    removed: int, readings: Readings, upkeep: ReadingUpkeep
+class Killed(BaseException):
+    """Nothing in the product catches it, as nothing catches a kill."""
+
+
+@contextmanager
+def killed_after(removals: int) -> Iterator[None]:
+    """The clean-up ends before its next removal of a file, without a chance to say so."""
+    unlink = Path.unlink
+    left = [removals]
+
+    def counted(path: Path, missing_ok: bool = False) -> None:
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        unlink(path, missing_ok=missing_ok)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "unlink", counted)
+        yield
+
+
+@pytest.mark.parametrize("removals", range(7))
+def test_a_clean_up_that_was_cut_off_leaves_what_can_be_read_and_is_finished_by_the_next(
+    removals: int, readings: Readings, upkeep: ReadingUpkeep
 ) -> None:
     corrected(readings, 6)
-    delta_log.checkpoint(readings.folder, 4)
-    for version in list(range(3, -1, -1))[:removed]:
-        delta_log.entry(readings.folder, version).unlink()
+    with killed_after(removals), pytest.raises(Killed):
+        forget_all(upkeep, in_use=4)
 
     meanwhile = kept(readings)
     forget_all(upkeep, in_use=4)
 
-    assert meanwhile == ([4, 5, 6] if removed else [0, 1, 2, 3, 4, 5, 6])
+    assert meanwhile == ([4, 5, 6] if removals else [0, 1, 2, 3, 4, 5, 6])
     assert kept(readings) == [4, 5, 6]
     assert on_disk(readings) == named_by(readings, 4, 5, 6)
     assert log_of(readings) == [
