@@ -142,6 +142,12 @@ def csv_lines(*rows: str) -> str:
     return "\n".join((HEADER, *rows)) + "\n"
 
 
+def file(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"bytes")
+    return path
+
+
 def write(folder: Path, name: str, lines: Sequence[str] | str) -> Path:
     path = folder / name
     path.write_text(lines if isinstance(lines, str) else "\n".join(lines) + "\n", encoding="utf-8")

@@ -103,14 +103,11 @@ class Erasures(Protocol):
     """The list of forgotten meters, kept so that a restored backup forgets them again."""
 
     def begin(self, smart_meter_id: str) -> None:
-        """Record it; call off the meter's unfinished jobs, and let its files expire now."""
+        """Record it; end the meter's unfinished jobs, and let its files expire now."""
 
     def finish(self, smart_meter_id: str) -> None: ...
 
     def unfinished(self) -> Sequence[str]: ...
-
-    def at_work(self, smart_meter_id: str) -> bool:
-        """Whether an attempt may still write something of that meter."""
 
     def all(self) -> Mapping[str, datetime]:
         """The meters, and when each was last asked to be forgotten."""

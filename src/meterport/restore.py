@@ -67,15 +67,15 @@ def restore(
     places = _places(settings)
     with _translated(settings):
         durable.make_folder(settings.data.absolute())
-        with home_alone(settings), _staging(places):
+        with home_alone(settings):
             _check_replaceable(places, replace)
             known = _erased_before(places[0], told=erasures is not None)
-            _stage(folder, backup, places)
-            with _opened(settings, places, backup) as services:
-                forgotten = sorted({*(erasures or ()), *_later(known, services.erasures.all())})
-                for meter in forgotten:
-                    _erase(services, meter)
-            _remove_journals(places[0].staged)
+            with _staged(folder, backup, places):
+                with _opened(settings, places, backup) as services:
+                    forgotten = sorted({*(erasures or ()), *_later(known, services.erasures.all())})
+                    for meter in forgotten:
+                        _erase(services, meter)
+                _remove_journals(places[0].staged)
             replaced = _exchange(settings.data / MARKER, places)
     return Restored(backup, replaced, forgotten)
 
@@ -126,14 +126,16 @@ def _later(known: Mapping[str, datetime], at_backup: Mapping[str, datetime]) -> 
 
 
 @contextmanager
-def _staging(places: Sequence[_Place]) -> Iterator[None]:
-    """What was staged goes, unless it was put in place."""
+def _staged(folder: Path, backup: Backup, places: Sequence[_Place]) -> Iterator[None]:
+    """A copy of the backup beside the home; nothing of it stays if the block fails."""
     try:
+        _stage(folder, backup, places)
         yield
-    finally:
+    except BaseException:
         for place in places:
             _remove(place.staged)
             _remove_journals(place.staged)
+        raise
 
 
 def _stage(folder: Path, backup: Backup, places: Sequence[_Place]) -> None:

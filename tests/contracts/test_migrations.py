@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
@@ -17,7 +19,7 @@ from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_schema import revision, upgrade
 from meterport.domain.errors import ServiceUnavailable
-from meterport.domain.jobs import JobStatus
+from meterport.domain.jobs import JobStatus, Lease
 from tests import make
 
 # API.md, "The jobs table": name, type, nullable, default
@@ -148,6 +150,46 @@ def test_an_upgrade_reaches_the_newest_migration(empty: Database) -> None:
     upgrade(empty)
 
     assert revision(empty) == scripts.get_current_head()
+
+
+def test_a_job_that_an_earlier_version_completed_expires_a_week_after(empty: Database) -> None:
+    migrate(empty, "0001")
+    with empty.write() as connection:
+        connection.execute(text(CONTRACTS_OWN_INSERT))
+        connection.execute(
+            text(
+                "UPDATE jobs SET status = 'completed', updated_at = '2024-02-01 10:00:00', "
+                "file_path = 'key', record_count = 1, file_size_bytes = 1, sha256 = 'ab'"
+            )
+        )
+
+    upgrade(empty)
+
+    job = SqlJobs(empty).get(A_JOB_ID)
+    assert job is not None
+    assert job.expires_at == datetime(2024, 2, 8, 10, tzinfo=UTC)
+    assert (job.status, job.expired, job.attempt) == (JobStatus.COMPLETED, True, 0)
+
+
+def test_a_job_that_waited_under_an_earlier_version_is_claimed(empty: Database) -> None:
+    migrate(empty, "0001")
+    with empty.write() as connection:
+        connection.execute(text(CONTRACTS_OWN_INSERT))
+
+    upgrade(empty)
+
+    claimed = SqlJobs(empty).claim(Lease("worker"))
+    assert claimed is not None
+    assert (claimed.id, claimed.attempt, claimed.retries) == (A_JOB_ID, 1, 0)
+
+
+def migrate(database: Database, target: str) -> None:
+    """To an earlier schema than the newest."""
+    config = Config()
+    config.set_main_option("script_location", str(files("meterport.migrations")))
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, target)
 
 
 def test_an_empty_database_has_no_revision(empty: Database) -> None:

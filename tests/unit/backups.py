@@ -109,8 +109,8 @@ def asked(home: make.Home) -> AbstractContextManager[TestClient]:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Every file below the folder, with its bytes."""
-    files = (path for path in folder.rglob("*") if path.is_file())
+    """Every file below the folder, but the lock, with its bytes."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "home.lock")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 

@@ -274,6 +274,20 @@ def test_a_disk_down_to_its_reserve_accepts_no_job(tmp_path: Path) -> None:
     assert home.services.archive.recent(9) == []
 
 
+def test_what_was_accepted_is_answered_again_though_the_disk_is_full_now(tmp_path: Path) -> None:
+    headers = {"Idempotency-Key": "order-7"}
+    answers = []
+    for reserve in (0, 10**9):
+        home = make.home(tmp_path, disk_reserve_mib=reserve)
+        with TestClient(create_app(home.services, home.settings), "http://localhost") as client:
+            answers.append(client.post("/api/export/csv", json=make.body(), headers=headers))
+
+    first, again = answers
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json() == first.json()
+    assert again.headers["Idempotency-Replayed"] == "true"
+
+
 def test_a_files_folder_that_is_gone_is_no_reason_to_refuse(
     client: TestClient, home: make.Home
 ) -> None:

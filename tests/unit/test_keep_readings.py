@@ -233,7 +233,7 @@ def test_an_erased_meter_is_unknown_from_then_on(home: make.Home) -> None:
     assert [meter.smart_meter_id for meter in s.catalog.all()] == ["other"]
     assert s.catalog.version() == s.source.version() == 2
     assert not any(s.source.keeps(version) for version in (0, 1))
-    assert (s.erasures.all(), s.erasures.unfinished()) == (["123"], [])
+    assert (list(s.erasures.all()), s.erasures.unfinished()) == (["123"], [])
 
 
 def test_an_erased_meters_waiting_job_is_called_off(home: make.Home) -> None:
@@ -278,7 +278,7 @@ def test_erasing_an_unknown_meter_is_recorded_and_changes_no_reading(home: make.
 
     assert erased(home, "unknown") == 0
 
-    assert home.services.erasures.all() == ["unknown"]
+    assert list(home.services.erasures.all()) == ["unknown"]
     assert [meter.smart_meter_id for meter in home.services.catalog.all()] == ["123"]
 
 

@@ -1,5 +1,6 @@
 """A backup is put in a home's place: checked before, or refused with the home as it was."""
 
+import fcntl
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ from meterport.adapters.sql_tables import jobs
 from meterport.bootstrap import archive_in, connect, prepare
 from meterport.domain.errors import BackupRefused, StartRefused
 from meterport.restore import restore
-from meterport.serve import only_one
 from meterport.sources.delta import DeltaSource
 from tests import make
 from tests.answers import assert_refused
@@ -126,8 +126,10 @@ def test_an_occupied_home_is_refused_unless_it_may_be_replaced(
 def test_a_home_with_a_running_service_is_refused(backup: Path, home: make.Home) -> None:
     before = content(home.settings.readings)
 
-    with only_one(home.settings), pytest.raises(StartRefused, match=r"serves .* already; stop it"):
-        put_back(home, backup)
+    with (home.settings.data / "home.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # as every process of a home does
+        with pytest.raises(StartRefused, match=r"another process of meterport works on .*; stop"):
+            put_back(home, backup)
 
     assert content(home.settings.readings) == before
     assert put_back(home, backup).erased == []
@@ -178,9 +180,35 @@ def test_a_restore_leaves_nothing_staged_and_the_backup_as_it_was(
         "meterport.db-journal",
         "readings",
         "exports",
-        "serve.lock",
+        "home.lock",
     }
     assert content(backup) == before
+
+
+def test_a_meter_that_came_back_before_the_backup_stays(home: make.Home, tmp_path: Path) -> None:
+    erased(home)
+    home.load(make.readings(0.25))
+    backed_up(home, tmp_path / "later")
+
+    done = put_back(home, tmp_path / "later")
+
+    assert done.erased == []
+    assert energy_kwh(opened(home.settings)) == [0.25]
+
+
+def test_erasures_that_nobody_can_read_any_more_are_asked_for(
+    backup: Path, home: make.Home
+) -> None:
+    database = home.settings.data / "meterport.db"
+    database.write_bytes(b"damaged" * 1000)
+
+    with pytest.raises(BackupRefused, match="pass --erasures FILE"):
+        put_back(home, backup)
+
+    assert database.read_bytes() == b"damaged" * 1000
+    done = restore(home.settings, backup, replace=True, erasures=["123"])
+    assert done.erased == ["123"]
+    assert meters(opened(home.settings)) == ["other"]
 
 
 def test_each_part_goes_where_the_settings_say(backup: Path, tmp_path: Path) -> None:
@@ -247,7 +275,7 @@ def test_a_meter_that_was_erased_since_the_backup_is_erased_again(
     assert done.erased == ["123"]
     assert (meters(again), energy_kwh(again)) == (["other"], [])
     assert versions(again) == [3]
-    assert again.services.erasures.all() == ["123"]
+    assert list(again.services.erasures.all()) == ["123"]
     with asked(again) as client:
         assert_refused(client.get(f"/api/export/download/{export.id}"), 410, "EXPORT_EXPIRED")
     assert not (again.settings.files / export.id).exists()

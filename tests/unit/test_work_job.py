@@ -93,6 +93,26 @@ def test_a_defect_of_ours_fails_the_job_without_its_text(
     assert files(home) == []
 
 
+def test_a_completed_job_keeps_its_file_though_nobody_can_write_it_to_the_log(
+    home: make.Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullDisk:
+        def info(self, event: str, **fields: object) -> None:
+            if event == "export_completed":
+                raise OSError(28, "No space left on device")
+
+    home.load(make.readings(0.5))
+    job_id = submitted(home)
+    monkeypatch.setattr("meterport.services.work_job.log", FullDisk())
+
+    with pytest.raises(OSError, match="No space left"):
+        work_job(workplace(home))
+
+    job = ended(home, job_id)
+    assert job.status is JobStatus.COMPLETED
+    assert content(home, job) == make.csv_lines("2024-01-01T00:00:00Z,123,0.5,2.1,230.1,9.1")
+
+
 def test_a_stopping_worker_hands_its_job_back(
     home: make.Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

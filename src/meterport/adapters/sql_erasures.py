@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, insert, select, update
 
 from meterport.adapters.sql_database import Database, db_now
 from meterport.adapters.sql_jobs import NO_LEASE, failed_with
@@ -34,15 +34,6 @@ class SqlErasures:
             ids = select(erasures.c.smart_meter_id).where(erasures.c.finished_at.is_(None))
             return list(connection.execute(ids.order_by(erasures.c.smart_meter_id)).scalars())
 
-    def at_work(self, smart_meter_id: str) -> bool:
-        live = select(jobs.c.id).where(
-            jobs.c.smart_meter_id == smart_meter_id,
-            jobs.c.status == JobStatus.PENDING,
-            jobs.c.lease_until > db_now(),
-        )
-        with self._database.read() as connection:
-            return connection.execute(live.limit(1)).first() is not None
-
     def all(self) -> Mapping[str, datetime]:
         with self._database.read() as connection:
             rows = connection.execute(select(erasures).order_by(erasures.c.smart_meter_id))
@@ -69,13 +60,12 @@ def _record(connection: Connection, smart_meter_id: str) -> None:
 
 
 def _call_off(connection: Connection, smart_meter_id: str) -> None:
+    """Also a job at work, whose attempt thereby loses it: it may not become a file any more."""
     of_it = jobs.c.smart_meter_id == smart_meter_id
-    pending = and_(of_it, jobs.c.status == JobStatus.PENDING)
-    free = or_(jobs.c.lease_until.is_(None), jobs.c.lease_until <= db_now())
-    changed = {"updated_at": db_now()}
+    ended = failed_with(ExportCancelled()) | NO_LEASE | {"updated_at": db_now()}
     connection.execute(
         update(jobs).where(of_it, jobs.c.status == JobStatus.COMPLETED).values(expires_at=db_now())
     )
-    connection.execute(update(jobs).where(pending).values(cancel_requested=True, **changed))
-    ended = failed_with(ExportCancelled()) | NO_LEASE | changed
-    connection.execute(update(jobs).where(pending, free).values(**ended))
+    connection.execute(
+        update(jobs).where(of_it, jobs.c.status == JobStatus.PENDING).values(**ended)
+    )

@@ -4,7 +4,6 @@ Recorded first, so that a crash on the way leaves an erasure that housekeeping f
 so that a restored backup forgets the meter again.
 """
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +21,6 @@ from meterport.services.refresh_meters import refresh_meters
 from meterport.services.sweep import sweep
 
 PATIENCE = timedelta(seconds=30)
-LOOK_S = 0.1
 HOWEVER_NEW = timedelta.min
 """Also versions from a future, as a clock that was set back leaves them."""
 
@@ -47,7 +45,6 @@ def erase_meter(
         catalog.remove(smart_meter_id, version=version)
         # Again: whoever began meanwhile has chosen a version that goes now, or exported the meter.
         erasures.begin(smart_meter_id)
-        _wait_for_attempts(smart_meter_id, erasures)
         _forget_earlier_versions(upkeep, lease.check)
     sweep(archive=archive, objects=objects)
     erasures.finish(smart_meter_id)
@@ -57,9 +54,3 @@ def erase_meter(
 
 def _forget_earlier_versions(upkeep: ReadingUpkeep, fence: Callable[[], None]) -> None:
     upkeep.forget(older_than=HOWEVER_NEW, in_use=None, now=datetime.now(UTC), fence=fence)
-
-
-def _wait_for_attempts(smart_meter_id: str, erasures: Erasures) -> None:
-    """They have been called off: each notices within a second, or its lease runs out."""
-    while erasures.at_work(smart_meter_id):
-        time.sleep(LOOK_S)

@@ -29,7 +29,7 @@ def keep_readings(
             _compact(month, source, upkeep, catalog)
         except SourceDataInvalid as error:
             # The others shall not wait until somebody has mended that file.
-            log.error("readings_not_compacted", month=month, reason=error.message)
+            log.warning("readings_not_compacted", month=month, reason=error.message)
     with catalog.writing(patience=AT_ONCE) as lease:
         upkeep.checkpoint()
         removed = upkeep.forget(
