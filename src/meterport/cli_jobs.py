@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from meterport.bootstrap import connect
-from meterport.domain.errors import MeterportError
+from meterport.domain.errors import ServiceUnavailable
 from meterport.domain.findings import Finding, Level, error
 from meterport.domain.jobs import Job
 from meterport.domain.period import iso_utc
@@ -13,7 +13,8 @@ from meterport.services.examine import examine
 from meterport.services.rerun_export import rerun_export
 from meterport.settings import Settings
 
-_REPAIR = "do as it says; if the database is damaged: meterport restore BACKUP --replace"
+UUID_LENGTH = 36
+_REPAIR = "mend the disk, then: meterport restore BACKUP --replace"
 _MARKS = {Level.OK: "ok     ", Level.WARNING: "WARNING", Level.ERROR: "ERROR  "}
 
 
@@ -25,14 +26,14 @@ def listed(settings: Settings, *, limit: int, as_json: bool) -> str:
 
 
 def cancelled(settings: Settings, job_id: str) -> str:
-    job = connect(settings).jobs.cancel(job_id.lower())
+    job = connect(settings).jobs.cancel(_plain(job_id))
     return f"{job.id} is cancelled" if job.error else f"{job.id} will stop within a second"
 
 
 def run_again(settings: Settings, job_id: str) -> str:
     services = connect(settings)
     job = rerun_export(
-        job_id.lower(),
+        _plain(job_id),
         jobs=services.jobs,
         source=services.source,
         dispatcher=services.dispatcher,
@@ -41,11 +42,16 @@ def run_again(settings: Settings, job_id: str) -> str:
     return job.id
 
 
+def _plain(job_id: str) -> str:
+    """As jobs have it; the API takes capital letters too."""
+    return job_id.lower() if len(job_id) == UUID_LENGTH else job_id
+
+
 def examined(settings: Settings, *, scrub: bool, as_json: bool) -> tuple[str, bool]:
     """The report, and whether nothing is wrong."""
     try:
         services = connect(settings)
-    except MeterportError as failed:
+    except ServiceUnavailable as failed:
         unusable = error("database", failed.message, _REPAIR)
         return _as_report([unusable], as_json), False
     findings = list(

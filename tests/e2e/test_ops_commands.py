@@ -308,8 +308,7 @@ def test_a_restore_under_a_running_service_is_refused(service: Service, tmp_path
     line = refusal("restore", tmp_path / "backup", "--replace", "--data", service.data)
 
     assert line == (
-        f"meterport: another meterport serves {service.data} already; stop it, "
-        "or choose another --data"
+        f"meterport: another process of meterport works on {service.data}; stop it first"
     )
     assert service.completed(service.create("123")).file_info.record_count == 60
 
@@ -353,7 +352,7 @@ def test_what_is_no_whole_backup_is_refused(idle: Path, tmp_path: Path, kind: st
         )
     else:
         assert line == f"meterport: {folder} is no finished backup: it has no backup.json"
-    assert not (tmp_path / "new").exists()
+    assert {path.name for path in (tmp_path / "new").glob("*")} <= {"home.lock"}
 
 
 def test_a_home_whose_restore_was_cut_off_starts_nothing(idle: Path) -> None:
@@ -380,7 +379,7 @@ def test_an_erased_meter_is_gone_from_readings_files_and_a_later_restore(
     )
 
     assert told == "120 readings of meter 123 are erased, and its files\n"
-    assert json.loads(erased) == ["123"]
+    assert list(json.loads(erased)) == ["123"]
     assert "erased again: meter 123" in restored.splitlines()
     for data in (idle, tmp_path / "new"):
         meters = json.loads(said("meters", "--json", "--data", data))
@@ -412,7 +411,7 @@ def test_nothing_is_erased_without_a_yes(idle: Path) -> None:
     assert done.returncode == 1
     assert "Erase every reading and file of meter 123, for ever?" in done.stdout
     assert "Traceback" not in done.stderr
-    assert said("erase", "--list", "--data", idle) == "[]\n"
+    assert said("erase", "--list", "--data", idle) == "{}\n"
 
 
 def test_an_id_that_can_be_no_meters_is_refused(idle: Path) -> None:
