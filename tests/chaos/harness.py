@@ -4,6 +4,7 @@ Seed:  METERPORT_CHAOS_SEED; else drawn, and printed with the counts, so that it
 Size:  a few rounds of each test in `make test`, the full ones with METERPORT_CHAOS=full.
 """
 
+import ctypes
 import json
 import os
 import random
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 
 ROOT = Path(__file__).parents[2]
 WITHIN_S = 60.0
+PR_SET_PTRACER, ANY_PROCESS = 0x59616D61, -1
 T = TypeVar("T")
 
 
@@ -93,10 +95,11 @@ class Zygote:
 
 
 @contextmanager
-def zygote(folder: Path, variant: str = "") -> Iterator[Zygote]:
+def zygote(folder: Path, variant: str = "", *, layer: bool = False) -> Iterator[Zygote]:
     """All that it started is killed when the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tests.chaos.zygote", *([variant] if variant else [])]
+    command += ["--layer"] if layer else []
     clean = {name: value for name, value in os.environ.items() if "METERPORT_" not in name}
     process = subprocess.Popen(
         command,
@@ -134,6 +137,12 @@ def is_stopped(pid: int) -> bool:
 def gone(pid: int, *, within_s: float = WITHIN_S) -> None:
     """Wait until the process has ended."""
     wait_until(lambda: not is_alive(pid), every_s=0.001, within_s=within_s)
+
+
+def wait_for_tracer() -> None:
+    """Let a process that is no ancestor trace this one, and stop until it sends SIGCONT."""
+    ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANY_PROCESS, 0, 0, 0)
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def _state(pid: int) -> str:
