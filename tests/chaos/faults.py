@@ -7,7 +7,7 @@ With strace:    it attaches to a process that has stopped itself. To be killed a
                 (strace's own `when=N` counts each thread apart, and would never reach the calls of
                 a thread that makes fewer of them than another.) Calls that two threads make in the
                 same instant count as two but may both be over at the kill.
-                fsync fails by `when=N`: the N-th of each thread.
+                A sync fails by `when=N`: the N-th fsync, or fdatasync, of each thread.
 Without strace: the layer in tests/chaos/layer.py does the same from inside, for the calls that
                 Python makes. Said loudly. METERPORT_CHAOS_TRACER=layer chooses it.
 """
@@ -40,12 +40,12 @@ class Tracer(Protocol):
     processes: Zygote
 
     def run(
-        self, do: str, data: Path, *, kill_at: int = 0, fail_sync: int = 0, **order: Any
+        self, do: str, data: Path, *, kill_at: int = 0, fail_sync: str = "", **order: Any
     ) -> list[Call]:
         """All calls of a process that was killed after `kill_at` of them, or went to its end.
 
         0 is never. Only those count that succeeded and may have changed something in `data`.
-        The `fail_sync`-th fsync or fdatasync returns EIO.
+        `fail_sync` is such as "fsync:3": the third fsync returns EIO.
         """
 
     def watch(self, do: str, data: Path, meanwhile: Callable[[], None], **order: Any) -> list[Call]:
@@ -103,11 +103,12 @@ class _Strace:
         self.processes = processes
 
     def run(
-        self, do: str, data: Path, *, kill_at: int = 0, fail_sync: int = 0, **order: Any
+        self, do: str, data: Path, *, kill_at: int = 0, fail_sync: str = "", **order: Any
     ) -> list[Call]:
         rules = [_STOPPING] if kill_at else []
         if fail_sync:
-            rules.append(f"inject=fsync,fdatasync:error=EIO:when={fail_sync}")
+            name, number = fail_sync.split(":")
+            rules.append(f"inject={name}:error=EIO:when={number}")
         pid = self._start(do, data, order)
         with _traced(pid, *rules, kill_at=kill_at, data=data) as calls:
             gone(pid)
@@ -174,7 +175,7 @@ class _Layer:
         self._runs = itertools.count(1)
 
     def run(
-        self, do: str, data: Path, *, kill_at: int = 0, fail_sync: int = 0, **order: Any
+        self, do: str, data: Path, *, kill_at: int = 0, fail_sync: str = "", **order: Any
     ) -> list[Call]:
         log, pid = self._start(do, data, order, kill_at=kill_at, fail_sync=fail_sync)
         gone(pid)

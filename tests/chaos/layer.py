@@ -13,8 +13,9 @@ import signal
 import sqlite3
 import threading
 from asyncio import selector_events
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,15 @@ class _Faults:
     log: int
     data: Path
     kill_at: int
-    fail_sync: int
+    fail_sync: str
     lock: threading.Lock
     made: int = 0
-    syncs: int = 0
+    syncs: Counter[str] = field(default_factory=Counter)
 
-    def sync_fails(self) -> bool:
+    def sync_fails(self, name: str) -> bool:
         with self.lock:
-            self.syncs += 1
-            return self.syncs == self.fail_sync
+            self.syncs[name] += 1
+            return f"{name}:{self.syncs[name]}" == self.fail_sync
 
     def note(self, *texts: str, result: str = "0") -> None:
         """One call, and what it consists of."""
@@ -58,7 +59,7 @@ _faults: _Faults | None = None
 def begin(data: str, order: Mapping[str, Any]) -> None:
     global _faults
     log = os.open(order["log"], os.O_WRONLY | os.O_APPEND)
-    kill_at, fail_sync = order.get("kill_at", 0), order.get("fail_sync", 0)
+    kill_at, fail_sync = order.get("kill_at", 0), order.get("fail_sync", "")
     _faults = _Faults(log, Path(data), kill_at, fail_sync, threading.Lock())
 
 
@@ -87,7 +88,7 @@ def _wrap(owner: object, name: str, said: Callable[..., str]) -> None:
         text = said(*arguments, **named) if _faults else ""
         if _faults is None or not text:
             return original(*arguments, **named)
-        if name == "fsync" and _faults.sync_fails():
+        if name == "fsync" and _faults.sync_fails(name):
             _faults.note(text, result=f"-1 EIO ({EIO[1]}) (INJECTED)")
             raise OSError(*EIO)
         if text.startswith("recvfrom"):  # handled within the call: told before it
@@ -106,7 +107,7 @@ def _commit(original: Callable[..., None]) -> Callable[..., None]:
             return original(dialect, connection)
         path = connection.execute("PRAGMA database_list").fetchone()[2]
         syncs = connection.execute("PRAGMA synchronous").fetchone()[0] > 0
-        if syncs and _faults.sync_fails():
+        if syncs and _faults.sync_fails("fdatasync"):
             _faults.note(f"fdatasync(0<{path}>)", result=f"-1 EIO ({EIO[1]}) (INJECTED)")
             raise sqlite3.OperationalError("disk I/O error")
         original(dialect, connection)
