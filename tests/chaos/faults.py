@@ -32,6 +32,8 @@ from tests.chaos.harness import ROOT, WITHIN_S, Zygote, gone, is_stopped, kill, 
 
 # With ?, for not every processor has all of them.
 _CHANGES = ",".join(f"?{name}" for name in sorted(CHANGES))
+# A stop stops all threads; those that only compute need not be many.
+_FEW_THREADS = {"POLARS_MAX_THREADS": "1", "TOKIO_WORKER_THREADS": "1"}
 _TRACED = f"trace={_CHANGES},?recvfrom,?sendto"
 _STOPPING = f"inject={_CHANGES}:signal=SIGSTOP"
 
@@ -56,7 +58,7 @@ class Tracer(Protocol):
 def traced(folder: Path, variant: str = "", *, layer: bool = False) -> Iterator[Tracer]:
     """Strace, or the layer where strace cannot be used or the layer is asked for."""
     layer = layer or not strace_works()
-    with zygote(folder, variant, layer=layer) as processes:
+    with zygote(folder, variant, layer=layer, **_FEW_THREADS) as processes:
         yield _Layer(processes, folder) if layer else _Strace(processes)
 
 
@@ -190,7 +192,9 @@ class _Layer:
         gone(pid)
         return calls_of(log.read_text().splitlines())
 
-    def _start(self, do: str, data: Path, order: dict[str, Any], **faults: int) -> tuple[Path, int]:
+    def _start(
+        self, do: str, data: Path, order: dict[str, Any], **faults: int | str
+    ) -> tuple[Path, int]:
         log = self._folder / f"calls-{next(self._runs)}"
         log.touch()
         return log, self.processes.start(do, data, faults={"log": str(log)} | faults, **order)

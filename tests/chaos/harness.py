@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,10 @@ class Chaos:
 
     def size(self, commit: int, *, full: int) -> int:
         return full if self.full else commit
+
+    def some(self, all_: Sequence[T], commit: int) -> Sequence[T]:
+        """That many of them, drawn; all of them in full size."""
+        return self.random.sample(all_, self.size(min(commit, len(all_)), full=len(all_)))
 
     def count(self, **counts: int) -> None:
         add(self.counts, counts)
@@ -95,7 +99,9 @@ class Zygote:
 
 
 @contextmanager
-def zygote(folder: Path, variant: str = "", *, layer: bool = False) -> Iterator[Zygote]:
+def zygote(
+    folder: Path, variant: str = "", *, layer: bool = False, **variables: str
+) -> Iterator[Zygote]:
     """All that it started is killed when the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tests.chaos.zygote", *([variant] if variant else [])]
@@ -104,7 +110,7 @@ def zygote(folder: Path, variant: str = "", *, layer: bool = False) -> Iterator[
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=clean,
+        env=clean | variables,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

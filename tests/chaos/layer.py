@@ -71,7 +71,7 @@ def install() -> None:
     for name in ("mkdir", "unlink", "rmdir"):
         _wrap(os, name, lambda path, *_, said=name, **how: f'{said}("{_joined(path, **how)}")')
     _wrap(os, "open", lambda path, flags, *_, **how: _made(path, bool(flags & os.O_CREAT)))
-    _wrap(io, "open", lambda path, mode="r", *_, **how: _made(path, "w" in mode))
+    _wrap(io, "open", lambda path, mode="r", *_, **how: _made(path, mode[:1] != "r" or "+" in mode))
     _wrap(local_files._LocalDraft, "write", lambda draft, _: f"write(0<{draft._part}>)")
     _wrap(
         httptools_impl.HttpToolsProtocol, "data_received", lambda _, data: _talk("recvfrom", data)
