@@ -1,14 +1,17 @@
 """Variants of the product with one promise taken out: each must turn its chaos test red."""
 
 import os
+import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from meterport.adapters import local_files, sql_jobs, sql_tables
+from meterport import durable
+from meterport.adapters import local_files, sql_database, sql_jobs, sql_tables
 from meterport.adapters.local_files import LocalFiles
 from meterport.adapters.sql_job_rows import is_free
 from meterport.adapters.sql_jobs import SqlJobs
@@ -16,6 +19,7 @@ from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job, JobId
 from meterport.ports import Submission
 from meterport.services import run_export
+from meterport.sources import delta_store, delta_table
 
 
 def apply(name: str = "") -> None:
@@ -107,6 +111,52 @@ def all_at_once() -> None:
     _patch(run_export.Rows, "counted", collected)
 
 
+def log_before_data() -> None:
+    """The log of the readings names a data file before the file has its name."""
+    late: list[tuple[Path, Path]] = []
+    publish, commit = durable.publish, delta_table.commit
+
+    def put_off(part: Path, final: Path) -> None:
+        if final.parent.name.startswith("month="):
+            aside = part.with_name(f".{final.name}")
+            part.rename(aside)
+            late.append((aside, final))
+        else:
+            publish(part, final)
+
+    def commit_first(*table_and_change: Any) -> int:
+        version = commit(*table_and_change)
+        for aside, final in late:
+            publish(aside, final)
+        late.clear()
+        return version
+
+    _patch(durable, "publish", put_off)
+    _patch(delta_store, "commit", commit_first)
+
+
+def ignores_eio() -> None:
+    """A failed fsync is taken for a good one."""
+    fsync = os.fsync
+
+    def ignoring(descriptor: int) -> None:
+        with suppress(OSError):
+            fsync(descriptor)
+
+    _patch(os, "fsync", ignoring)
+
+
+def no_sync_in_database() -> None:
+    """SQLite leaves it to the system when a commit reaches the disk."""
+    prepare = sql_database._prepare_sqlite
+
+    def unsynced(connection: sqlite3.Connection, record: object) -> None:
+        prepare(connection, record)
+        connection.execute("PRAGMA synchronous=OFF")
+
+    _patch(sql_database, "_prepare_sqlite", unsynced)
+
+
 def no_fsync() -> None:
     """Nothing that Python writes is synced; SQLite syncs for itself."""
     _patch(os, "fsync", lambda descriptor: None)
@@ -134,5 +184,8 @@ VARIANTS: Mapping[str, Callable[[], None]] = {
         keys_are_not_kept,
         all_at_once,
         no_fsync,
+        log_before_data,
+        ignores_eio,
+        no_sync_in_database,
     )
 }

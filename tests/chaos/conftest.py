@@ -3,11 +3,13 @@
 import os
 import random
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.chaos import report
+from tests.chaos.cases import CASES, Case
 from tests.chaos.harness import Chaos, drawn_seed
 
 SEED = pytest.StashKey[int]()
@@ -28,6 +30,11 @@ def chaos(request: pytest.FixtureRequest) -> Chaos:
     counts = request.config.stash[COUNTS].setdefault(name, Counter())
     chance = random.Random(f"{seed}:{request.node.nodeid}")  # noqa: S311 - to be replayed
     return Chaos(name, seed, counts, chance, full=os.environ.get("METERPORT_CHAOS") == "full")
+
+
+@pytest.fixture(scope="session")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Case]:
+    return {name: case(tmp_path_factory.mktemp(name)) for name, case in CASES.items()}
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

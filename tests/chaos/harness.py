@@ -4,6 +4,7 @@ Seed:  METERPORT_CHAOS_SEED; else drawn, and printed with the counts, so that it
 Size:  a few rounds of each test in `make test`, the full ones with METERPORT_CHAOS=full.
 """
 
+import ctypes
 import json
 import os
 import random
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 
 ROOT = Path(__file__).parents[2]
 WITHIN_S = 60.0
+PR_SET_PTRACER, ANY_PROCESS = 0x59616D61, -1
 T = TypeVar("T")
 
 
@@ -49,6 +51,10 @@ class Chaos:
 
     def size(self, commit: int, *, full: int) -> int:
         return full if self.full else commit
+
+    def some(self, all_: Sequence[T], commit: int) -> Sequence[T]:
+        """That many of them, drawn; all of them in full size."""
+        return self.random.sample(all_, self.size(min(commit, len(all_)), full=len(all_)))
 
     def count(self, **counts: int) -> None:
         add(self.counts, counts)
@@ -93,15 +99,18 @@ class Zygote:
 
 
 @contextmanager
-def zygote(folder: Path, variant: str = "") -> Iterator[Zygote]:
+def zygote(
+    folder: Path, variant: str = "", *, layer: bool = False, **variables: str
+) -> Iterator[Zygote]:
     """All that it started is killed when the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tests.chaos.zygote", *([variant] if variant else [])]
+    command += ["--layer"] if layer else []
     clean = {name: value for name, value in os.environ.items() if "METERPORT_" not in name}
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=clean,
+        env=clean | variables,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -134,6 +143,12 @@ def is_stopped(pid: int) -> bool:
 def gone(pid: int, *, within_s: float = WITHIN_S) -> None:
     """Wait until the process has ended."""
     wait_until(lambda: not is_alive(pid), every_s=0.001, within_s=within_s)
+
+
+def wait_for_tracer() -> None:
+    """Let a process that is no ancestor trace this one, and stop until it sends SIGCONT."""
+    ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANY_PROCESS, 0, 0, 0)
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def _state(pid: int) -> str:

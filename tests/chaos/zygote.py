@@ -1,16 +1,16 @@
 """Forks warm processes of the product: imported already, so at work within milliseconds.
 
-    python -m tests.chaos.zygote [VARIANT]
+    python -m tests.chaos.zygote [VARIANT] [--layer]
 
 Reads one order a line, as JSON, and answers with the process id of the child that carries it out:
 `do` names what (see DO), `data` the data folder, `settings` further ones; `stopped` lets the child
 begin with SIGSTOP; `done` is a file that the child makes once its work was acknowledged, with its
 peak memory in KiB.
+With --layer, `faults` are those of tests/chaos/layer.py.
 A VARIANT of tests.chaos.broken spoils the product in all children. Nothing here may use Polars
 before the fork: a child whose parent has used it hangs.
 """
 
-import ctypes
 import json
 import os
 import resource
@@ -30,9 +30,8 @@ from meterport.services.import_readings import import_files
 from meterport.services.work_job import Workplace, work_job
 from meterport.settings import Settings
 from meterport.telemetry import configure_logs
-from tests.chaos import broken
-
-PR_SET_PTRACER, ANY_PROCESS = 0x59616D61, -1
+from tests.chaos import broken, layer
+from tests.chaos.harness import wait_for_tracer
 
 
 def worker(settings: Settings, order: Mapping[str, Any]) -> None:
@@ -82,7 +81,9 @@ DO: Mapping[str, Callable[[Settings, Mapping[str, Any]], None]] = {
 
 
 def main() -> None:
-    broken.apply(*sys.argv[1:])
+    if "--layer" in sys.argv:
+        layer.install()
+    broken.apply(*(word for word in sys.argv[1:] if word != "--layer"))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
     for line in sys.stdin:
         order = json.loads(line)
@@ -103,9 +104,9 @@ def _child(order: Mapping[str, Any]) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         configure_logs("json", "info")
         if order.get("stopped"):
-            # Let a tracer that is no ancestor attach, and wait for it.
-            ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANY_PROCESS, 0, 0, 0)
-            os.kill(os.getpid(), signal.SIGSTOP)
+            wait_for_tracer()
+        if "faults" in order:
+            layer.begin(order["data"], order["faults"])
         settings = Settings(data=Path(order["data"]), **order.get("settings", {}))
         DO[order["do"]](settings, order)
         if "done" in order:

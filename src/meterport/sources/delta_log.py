@@ -3,8 +3,8 @@
 Files:      `{version}.json` has a commit's actions, `{version}.checkpoint.parquet` all that is
             live at a version. The versions that can be read are the last unbroken run of JSON
             files; where that does not begin at 0, it begins with one that has a checkpoint.
-Durability: a checkpoint is made in a staging folder, synced, and published under its name; the
-            library writes it to its final name and syncs nothing.
+Durability: an entry or a checkpoint is made in a staging folder, synced, and published under its
+            name; the library writes it to its final name and syncs nothing.
 Source:     Delta Transaction Log Protocol, "Delta Log Entries", "Checkpoints".
 """
 
@@ -14,6 +14,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,32 @@ def committed_at(folder: Path, version: int) -> datetime:
     return datetime.fromtimestamp(entry(folder, version).stat().st_mtime, UTC)
 
 
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A table of its own with the same log, for the library to write into."""
+    with tempfile.TemporaryDirectory(prefix=STAGING, dir=folder) as staging:
+        log = Path(staging) / LOG
+        log.mkdir()
+        for path in (folder / LOG).iterdir():
+            if path.is_file() and path.name != POINTER:
+                _link(path, log / path.name)
+        yield Path(staging)
+
+
+def publish_entry(staging: Path, folder: Path, version: int) -> None:
+    """Raises FileExistsError if another writer has made that version meanwhile."""
+    made = entry(staging, version)
+    durable.sync_file(made)
+    os.link(made, entry(folder, version))
+    sync(folder)
+
+
+def sync(folder: Path) -> None:
+    """Make the names of all versions durable; what they hold was synced before they had one."""
+    durable.sync_folder(folder / LOG)
+    durable.sync_folder(folder)
+
+
 def newest_checkpoint(folder: Path) -> int | None:
     return max(_numbers(folder, _CHECKPOINT), default=None)
 
@@ -74,13 +101,9 @@ def checkpoint(folder: Path, version: int) -> None:
     final = _checkpoint(folder, version)
     if final.exists():
         return
-    with tempfile.TemporaryDirectory(prefix=STAGING, dir=folder) as staging:
-        log = Path(staging) / LOG
-        log.mkdir()
-        for path in (folder / LOG).iterdir():
-            if path.name != POINTER:
-                _link(path, log / path.name)
-        DeltaTable(staging, version=version).create_checkpoint()
+    with staged(folder) as staging:
+        log = staging / LOG
+        DeltaTable(str(staging), version=version).create_checkpoint()
         for made in (log / final.name, log / POINTER):
             durable.sync_file(made)
         # The pointer last: it must never name a checkpoint that a power cut could take.

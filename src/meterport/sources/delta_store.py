@@ -25,6 +25,7 @@ from meterport.domain.readings import (
     commonest_steps,
 )
 from meterport.ports import Space
+from meterport.sources import delta_log
 from meterport.sources.delta import packed
 from meterport.sources.delta_log import STAGING, clear_staging
 from meterport.sources.delta_table import (
@@ -111,6 +112,9 @@ class DeltaReadings:
         if added or removed:
             fence()
             version = commit(self._folder, table, added, removed)
+        else:
+            # A writer that was killed may have brought the rows, and not come to this.
+            delta_log.sync(self._folder)
         return Merged(
             version=version,
             rows_new=change.rows_read - change.rows_replaced,

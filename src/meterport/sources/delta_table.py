@@ -3,7 +3,7 @@
 Files:   `month=YYYY-MM/{sha256}.parquet`, sorted by (smart_meter_id, timestamp), zstd, row
          groups of 131,072; the name is the digest, so a file can be checked at any time and
          equal content is one file.
-Commits: written by our own sequence (data files synced, log entry, sync of log and folders),
+Commits: written by our own sequence (data files synced, log entry synced, its name, the folders),
          without retry: a table that moved on under the writer is an error, never a merge.
 Source:  Delta Transaction Log Protocol, "Add File and Remove File", "Per-file Statistics".
 """
@@ -14,6 +14,7 @@ import io
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -72,11 +73,13 @@ def create(folder: Path) -> None:
         raise OSError(errno.EINVAL, "Delta Lake would decode the percent escape in its name")
     if DeltaTable.is_deltatable(str(folder)):
         return
-    durable.make_folder(folder)
-    create_table_with_add_actions(
-        str(folder), delta_schema(), [], mode="ignore", partition_by=[PARTITION]
-    )
-    _sync_log(folder, 0)
+    durable.make_folder(folder / delta_log.LOG)
+    # Two programs that start together may both make it; the first one's is the table.
+    with delta_log.staged(folder) as staging, suppress(FileExistsError):
+        create_table_with_add_actions(
+            str(staging), delta_schema(), [], mode="ignore", partition_by=[PARTITION]
+        )
+        delta_log.publish_entry(staging, folder, 0)
 
 
 def data_files(table: DeltaTable) -> list[DataFile]:
@@ -192,25 +195,19 @@ def commit(
     actions: list[AddAction | RemoveAction] = [_add(file, changes_data) for file in added]
     actions += [_remove(file, changes_data) for file in removed]
     try:
-        table.create_write_transaction(
-            actions,
-            "append",
-            delta_schema(),
-            [PARTITION],
-            commit_properties=CommitProperties(max_commit_retries=0),
-            post_commithook_properties=_NO_HOOKS,
-        )
-    except CommitFailedError as error:
+        with delta_log.staged(folder) as staging:
+            DeltaTable(str(staging), version=table.version()).create_write_transaction(
+                actions,
+                "append",
+                delta_schema(),
+                [PARTITION],
+                commit_properties=CommitProperties(max_commit_retries=0),
+                post_commithook_properties=_NO_HOOKS,
+            )
+            delta_log.publish_entry(staging, folder, version)
+    except (CommitFailedError, FileExistsError) as error:
         raise ImportBusy("another writer changed the readings meanwhile; import again") from error
-    _sync_log(folder, version)
     return version
-
-
-def _sync_log(folder: Path, version: int) -> None:
-    entry = delta_log.entry(folder, version)
-    durable.sync_file(entry)
-    durable.sync_folder(entry.parent)
-    durable.sync_folder(folder)
 
 
 def _add(file: DataFile, changes_data: bool) -> AddAction:
