@@ -59,8 +59,9 @@ def _put_to_sleep_at_work(chaos: Chaos, home: make.Home, job_id: str, pid: int) 
     wait_until(lambda: next(seen, None) is None, every_s=0.001)
     kill(pid, signal.SIGSTOP)
     wait_until(lambda: is_stopped(pid) or not is_alive(pid), every_s=0.001)
-    at_work = is_stopped(pid) and _job(home, job_id).status == "pending"
-    if at_work and database_is_free(home.settings.data):
+    # In this order: whoever asks a database that is locked would wait for the sleeper.
+    holds_no_lock = is_stopped(pid) and database_is_free(home.settings.data)
+    if holds_no_lock and _job(home, job_id).status == "pending":
         return True
     kill(pid, signal.SIGCONT)
     gone(pid)
