@@ -3,8 +3,9 @@
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from meterport.adapters.sql_job_rows import is_free
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job, JobId
+from meterport.domain.period import Period
 from meterport.ports import Submission
 from meterport.services import run_export
+from meterport.sources.delta import DeltaSource
 
 
 def apply(name: str = "") -> None:
@@ -112,6 +115,20 @@ def no_fsync() -> None:
     _patch(os, "fsync", lambda descriptor: None)
 
 
+def reads_the_newest() -> None:
+    """Each frame comes from the version that is the newest when it is read."""
+    scan = DeltaSource.scan
+
+    def in_days(self: DeltaSource, meters: Any, period: Period, **how: Any) -> Iterator[Any]:
+        start = period.start
+        while start < period.end:
+            end = min(start + timedelta(days=5), period.end)
+            yield from scan(self, meters, Period(start, end), **how | {"version": None})
+            start = end
+
+    _patch(DeltaSource, "scan", in_days)
+
+
 def _just_now() -> tuple[Any, ...]:
     from datetime import UTC, datetime
 
@@ -134,5 +151,6 @@ VARIANTS: Mapping[str, Callable[[], None]] = {
         keys_are_not_kept,
         all_at_once,
         no_fsync,
+        reads_the_newest,
     )
 }

@@ -5,7 +5,7 @@
 Reads one order a line, as JSON, and answers with the process id of the child that carries it out:
 `do` names what (see DO), `data` the data folder, `settings` further ones; `stopped` lets the child
 begin with SIGSTOP; `done` is a file that the child makes once its work was acknowledged, with its
-peak memory in KiB.
+peak memory in KiB; `frame_rows` bounds the frames in which the readings are read.
 A VARIANT of tests.chaos.broken spoils the product in all children. Nothing here may use Polars
 before the fork: a child whose parent has used it hangs.
 """
@@ -29,6 +29,7 @@ from meterport.serve import Server, api_config, bound
 from meterport.services.import_readings import import_files
 from meterport.services.work_job import Workplace, work_job
 from meterport.settings import Settings
+from meterport.sources.delta import DeltaSource
 from meterport.telemetry import configure_logs
 from tests.chaos import broken
 
@@ -107,12 +108,20 @@ def _child(order: Mapping[str, Any]) -> None:
             ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANY_PROCESS, 0, 0, 0)
             os.kill(os.getpid(), signal.SIGSTOP)
         settings = Settings(data=Path(order["data"]), **order.get("settings", {}))
+        if "frame_rows" in order:
+            _read_in_frames_of(order["frame_rows"])
         DO[order["do"]](settings, order)
         if "done" in order:
             Path(order["done"]).write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
         code = 0
     finally:
         os._exit(code)
+
+
+def _read_in_frames_of(rows: int) -> None:
+    defaults = DeltaSource.__init__.__kwdefaults__
+    assert defaults is not None
+    defaults["frame_rows"] = rows
 
 
 if __name__ == "__main__":
