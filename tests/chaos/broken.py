@@ -2,23 +2,30 @@
 
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import func, select
+
+import meterport.restore
 from meterport.adapters import local_files, sql_jobs, sql_tables
 from meterport.adapters.local_files import LocalFiles
 from meterport.adapters.sql_job_rows import is_free
 from meterport.adapters.sql_jobs import SqlJobs
+from meterport.adapters.sqlite_backup import SqliteBackup
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job, JobId
 from meterport.domain.period import Period
 from meterport.ports import Submission
-from meterport.services import run_export
+from meterport.services import back_up, run_export
 from meterport.sources.delta import DeltaSource
+from meterport.sources.delta_upkeep import DeltaUpkeep
 
 
 def apply(name: str = "") -> None:
@@ -129,6 +136,57 @@ def reads_the_newest() -> None:
     _patch(DeltaSource, "scan", in_days)
 
 
+def backup_named_first() -> None:
+    """A backup's folder has its final name from the beginning."""
+
+    @contextmanager
+    def in_place(target: Path) -> Iterator[Path]:
+        target.mkdir()
+        yield target
+
+    _patch(back_up, "_unfinished", in_place)
+
+
+def backup_of_the_readings_first() -> None:
+    """The jobs are copied when some of them have read newer readings than those in the backup."""
+    late: list[Callable[[], None]] = []
+    copy_jobs, copy_readings = SqliteBackup.copy, DeltaUpkeep.copy
+
+    def later(self: SqliteBackup, target: Path) -> None:
+        late.append(lambda: _copied_after_an_import(self, target))
+
+    def _copied_after_an_import(self: SqliteBackup, target: Path) -> None:
+        begin = _newest_exported(self)
+        while _newest_exported(self) == begin:
+            time.sleep(0.01)
+        copy_jobs(self, target)
+
+    def readings_first(self: DeltaUpkeep, target: Path, version: int) -> list[str]:
+        damaged = copy_readings(self, target, version)
+        late.pop()()
+        return damaged
+
+    _patch(SqliteBackup, "copy", later)
+    _patch(DeltaUpkeep, "copy", readings_first)
+
+
+def _newest_exported(copier: Any) -> Any:
+    completed = sql_tables.jobs.c.status == "completed"
+    newest = select(func.max(sql_tables.jobs.c.source_version)).where(completed)
+    with copier._database.read() as connection:
+        return connection.execute(newest).scalar()
+
+
+def restore_without_a_mark() -> None:
+    """Nothing tells that an exchange was cut off."""
+    exchange = meterport.restore._exchange
+
+    def unmarked(marker: Path, places: Any) -> list[Path]:
+        return exchange(marker.with_name("no-mark"), places)
+
+    _patch(meterport.restore, "_exchange", unmarked)
+
+
 def _just_now() -> tuple[Any, ...]:
     from datetime import UTC, datetime
 
@@ -152,5 +210,8 @@ VARIANTS: Mapping[str, Callable[[], None]] = {
         all_at_once,
         no_fsync,
         reads_the_newest,
+        backup_named_first,
+        backup_of_the_readings_first,
+        restore_without_a_mark,
     )
 }

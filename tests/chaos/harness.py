@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -121,6 +122,18 @@ def zygote(folder: Path, variant: str = "") -> Iterator[Zygote]:
 def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+@contextmanager
+def killed_after(pid: int, seconds: float) -> Iterator[None]:
+    """The process lives that long, and ends with the block at the latest."""
+    timer = threading.Timer(seconds, kill, [pid])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+        gone(pid)
 
 
 def is_alive(pid: int) -> bool:

@@ -57,13 +57,17 @@ class Writer:
         self._random = chance
         self._rows = rows
         self._stop = threading.Event()
+        self._go = threading.Event()
+        self._step = threading.Lock()
         self.corrections: list[int] = []
+        self.acknowledged = 0
         self.upkeeps = 0
         self.accidents: list[str] = []
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         self.correct()
+        self._go.set()
         thread = threading.Thread(target=self._write)
         thread.start()
         try:
@@ -72,13 +76,24 @@ class Writer:
             self._stop.set()
             thread.join()
 
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """It writes nothing inside."""
+        self._go.clear()
+        try:
+            with self._step:
+                yield
+        finally:
+            self._go.set()
+
     def correct(self) -> None:
         expected = (self._home.services.source.version() or 0) + 1
         all_of_it = pl.lit(float(expected))
         frame = make.many_readings(self._rows).with_columns(energy_kwh=all_of_it)
-        version = self._home.load(frame).version
-        assert version == expected
-        self.corrections.append(version)
+        # Before it is acknowledged: others may read it at once.
+        self.corrections.append(expected)
+        self.acknowledged = self._home.load(frame).version
+        assert self.acknowledged == expected
 
     def value_at(self, version: int) -> int:
         return max(corrected for corrected in self.corrections if corrected <= version)
@@ -90,7 +105,9 @@ class Writer:
         steps: Sequence[Callable[[], None]] = (self.correct, self.correct, self._crowd, self._keep)
         try:
             while not self._stop.is_set():
-                self._random.choice(steps)()
+                self._go.wait()
+                with self._step:
+                    self._random.choice(steps)()
         except Exception as error:  # noqa: BLE001 - told by the test's own thread
             self.accidents.append(f"the writer ended: {error!r}")
 
@@ -125,6 +142,10 @@ class Exports:
         self._rows = rows
         self._open: list[str] = []
         self.ended: list[Job] = []
+
+    @property
+    def accepted(self) -> set[str]:
+        return {*self._open, *(job.id for job in self.ended)}
 
     def all_ended(self) -> bool:
         """Looks after them; to be asked again and again."""

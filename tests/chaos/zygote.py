@@ -23,6 +23,7 @@ from typing import Any
 
 import meterport.worker
 from meterport.bootstrap import connect, prepare
+from meterport.cli_backup import backed_up, restored
 from meterport.domain.jobs import Lease
 from meterport.importers.base import ImportOptions
 from meterport.serve import Server, api_config, bound
@@ -74,11 +75,21 @@ def api(settings: Settings, order: Mapping[str, Any]) -> None:
         server.run(sockets=[listener])
 
 
+def backup(settings: Settings, order: Mapping[str, Any]) -> None:
+    backed_up(settings, Path(order["folder"]), as_json=False)
+
+
+def restore(settings: Settings, order: Mapping[str, Any]) -> None:
+    restored(settings, Path(order["folder"]), replace=True, erasures=None)
+
+
 DO: Mapping[str, Callable[[Settings, Mapping[str, Any]], None]] = {
     "worker": worker,
     "job": job,
     "import": import_,
     "api": api,
+    "backup": backup,
+    "restore": restore,
 }
 
 
