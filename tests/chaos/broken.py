@@ -1,6 +1,7 @@
 """Variants of the product with one promise taken out: each must turn its chaos test red."""
 
 import os
+import signal
 import threading
 import time
 import uuid
@@ -11,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from sqlalchemy import func, select
 
 import meterport.restore
@@ -20,10 +22,12 @@ from meterport.adapters.sql_job_rows import is_free
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sqlite_backup import SqliteBackup
 from meterport.domain.exports import ExportFile
-from meterport.domain.jobs import Job, JobId
+from meterport.domain.jobs import Job, JobId, RetryPolicy
 from meterport.domain.period import Period
+from meterport.encoders import csv
 from meterport.ports import Submission
 from meterport.services import back_up, run_export
+from meterport.settings import Settings
 from meterport.sources.delta import DeltaSource
 from meterport.sources.delta_upkeep import DeltaUpkeep
 
@@ -187,6 +191,24 @@ def restore_without_a_mark() -> None:
     _patch(meterport.restore, "_exchange", unmarked)
 
 
+def poison_kills_its_worker() -> None:
+    """No promise is taken out: the readings of one meter end whatever process encodes them."""
+    rows = csv.rows
+
+    def killed(frame: pl.DataFrame) -> bytes:
+        if "poison" in frame["smart_meter_id"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rows(frame)
+
+    _patch(csv, "rows", killed)
+
+
+def crashes_without_end() -> None:
+    """A job may take down any number of workers."""
+    endless = RetryPolicy(crashes=1_000_000)
+    _patch(Settings, "retry_policy", property(lambda self: endless))
+
+
 def _just_now() -> tuple[Any, ...]:
     from datetime import UTC, datetime
 
@@ -213,5 +235,7 @@ VARIANTS: Mapping[str, Callable[[], None]] = {
         backup_named_first,
         backup_of_the_readings_first,
         restore_without_a_mark,
+        poison_kills_its_worker,
+        crashes_without_end,
     )
 }

@@ -76,6 +76,15 @@ def wait_until(
     return answer
 
 
+def spoilt(*variants: str) -> dict[str, str]:
+    """The environment in which the product's own commands are those variants of it."""
+    path = [str(ROOT / "tests" / "chaos" / "site"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+        "METERPORT_TEST_VARIANT": ",".join(variants),
+    }
+
+
 class Zygote:
     """Starts warm processes of the product, whole or of a broken variant."""
 
