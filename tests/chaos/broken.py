@@ -16,6 +16,7 @@ import polars as pl
 from sqlalchemy import func, select
 
 import meterport.restore
+from meterport import children, worker
 from meterport.adapters import local_files, sql_jobs, sql_tables
 from meterport.adapters.local_files import LocalFiles
 from meterport.adapters.sql_job_rows import is_free
@@ -209,6 +210,23 @@ def crashes_without_end() -> None:
     _patch(Settings, "retry_policy", property(lambda self: endless))
 
 
+def deaf_to_the_order_to_stop() -> None:
+    """Workers go on when they are told to stop, until they are killed."""
+
+    @contextmanager
+    def deaf(stop: Callable[[], None]) -> Iterator[int]:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        yield os.pipe()[0]
+
+    _patch(worker, "stop_signals", deaf)
+    _patch(children, "STOP_GRACE_S", 0.5)
+
+
+def leases_kept_to_the_end() -> None:
+    """A worker that stops keeps the job that it did not finish."""
+    _patch(SqlJobs, "hand_back", lambda self, job: True)
+
+
 def _just_now() -> tuple[Any, ...]:
     from datetime import UTC, datetime
 
@@ -237,5 +255,7 @@ VARIANTS: Mapping[str, Callable[[], None]] = {
         restore_without_a_mark,
         poison_kills_its_worker,
         crashes_without_end,
+        deaf_to_the_order_to_stop,
+        leases_kept_to_the_end,
     )
 }

@@ -146,11 +146,15 @@ def killed_after(pid: int, seconds: float) -> Iterator[None]:
 
 
 def is_alive(pid: int) -> bool:
-    return _state(pid) not in ("", "Z", "X")
+    """Also while only its last threads are left: until they go, it holds its locks."""
+    tasks = Path(f"/proc/{pid}/task")
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return any(_state(tasks / task) not in ("", "Z", "X") for task in os.listdir(tasks))
+    return False
 
 
 def is_stopped(pid: int) -> bool:
-    return _state(pid) in ("T", "t")
+    return _state(Path(f"/proc/{pid}")) in ("T", "t")
 
 
 def gone(pid: int, *, within_s: float = WITHIN_S) -> None:
@@ -158,9 +162,9 @@ def gone(pid: int, *, within_s: float = WITHIN_S) -> None:
     wait_until(lambda: not is_alive(pid), every_s=0.001, within_s=within_s)
 
 
-def _state(pid: int) -> str:
-    """The letter of ps; empty: there is no such process."""
+def _state(process: Path) -> str:
+    """The letter of ps; empty: there is no such process or thread."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return (process / "stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return ""
