@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,8 +16,9 @@ import polars as pl
 from sqlalchemy import func, select
 
 import meterport.restore
-from meterport import children, worker
+from meterport import children, durable, worker
 from meterport.adapters import local_files, sql_jobs, sql_tables
+from meterport.adapters.local_disk import LocalDisk
 from meterport.adapters.local_files import LocalFiles
 from meterport.adapters.sql_job_rows import is_free
 from meterport.adapters.sql_jobs import SqlJobs
@@ -227,6 +228,27 @@ def leases_kept_to_the_end() -> None:
     _patch(SqlJobs, "hand_back", lambda self, job: True)
 
 
+def parts_left_behind() -> None:
+    """An attempt that fails leaves what it has written."""
+    _patch(local_files._LocalDraft, "close", lambda self: self._file.close())
+    _patch(LocalFiles, "delete", lambda self, key: None)
+
+
+def full_disk_overlooked() -> None:
+    """What finds no space is as good as written."""
+
+    def write(self: Any, data: bytes) -> None:
+        with suppress(OSError):
+            self._file.write(data)
+
+    def publish(self: Any) -> None:
+        durable.publish(self._part, self._final)
+
+    _patch(local_files._LocalDraft, "write", write)
+    _patch(local_files._LocalDraft, "publish", publish)
+    _patch(LocalDisk, "check", lambda self: None)
+
+
 def _just_now() -> tuple[Any, ...]:
     from datetime import UTC, datetime
 
@@ -257,5 +279,7 @@ VARIANTS: Mapping[str, Callable[[], None]] = {
         crashes_without_end,
         deaf_to_the_order_to_stop,
         leases_kept_to_the_end,
+        parts_left_behind,
+        full_disk_overlooked,
     )
 }
