@@ -28,6 +28,7 @@ from meterport.domain.jobs import Job, JobId, RetryPolicy
 from meterport.domain.period import Period
 from meterport.encoders import csv
 from meterport.ports import Submission
+from meterport.processes import StopFlag
 from meterport.services import back_up, run_export
 from meterport.settings import Settings
 from meterport.sources.delta import DeltaSource
@@ -215,9 +216,9 @@ def deaf_to_the_order_to_stop() -> None:
     """Workers go on when they are told to stop, until they are killed."""
 
     @contextmanager
-    def deaf(stop: Callable[[], None]) -> Iterator[int]:
+    def deaf() -> Iterator[StopFlag]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        yield os.pipe()[0]
+        yield StopFlag()
 
     _patch(worker, "stop_signals", deaf)
     _patch(children, "STOP_GRACE_S", 0.5)

