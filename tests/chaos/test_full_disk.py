@@ -36,7 +36,7 @@ pytestmark = pytest.mark.promise("R7")
 ROWS = 20_000
 SIZES = [60, 5_000, ROWS]
 MIB = 1 << 20
-DISK_MIB = 40
+DISK_MIB = 64
 ROUNDS = 6
 DATABASE_BYTES = 256 << 10
 """With less than that a database on the disk may not be able to commit."""
