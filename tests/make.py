@@ -12,7 +12,7 @@ import polars as pl
 from meterport.bootstrap import Services, prepare
 from meterport.domain.errors import SourceUnavailable
 from meterport.domain.exports import ExportRequest
-from meterport.domain.jobs import Lease
+from meterport.domain.jobs import Lease, RetryPolicy
 from meterport.domain.period import Period
 from meterport.domain.readings import READING_SCHEMA, Merged
 from meterport.services.import_readings import import_batches
@@ -110,7 +110,7 @@ class Home:
             catalog=self.services.catalog,
         )
 
-    def work(self) -> None:
+    def work(self, policy: RetryPolicy = RetryPolicy()) -> None:  # noqa: B008 - it is frozen
         """Run every job that waits, here and now."""
         at = Workplace(
             jobs=self.services.jobs,
@@ -119,6 +119,7 @@ class Home:
             objects=self.services.objects,
             lease=Lease("worker-of-the-test"),
             stopping=threading.Event(),
+            policy=policy,
         )
         while work_job(at):
             pass

@@ -57,7 +57,7 @@ class JobStore(Protocol):
         """Keep the lease; CANCELLED says that somebody called the job off meanwhile."""
 
     def begin(self, job: Job, *, source_version: int | None, rows_expected: int) -> bool:
-        """Pin what the attempt reads; a later attempt of the job reads the same."""
+        """Pin what the attempt reads; a later one reads the same, while that is kept."""
 
     def complete(self, job: Job, file: ExportFile, *, keep: timedelta = KEEP_FILES) -> bool:
         """Also False once the job was called off. The file expires after `keep`."""

@@ -5,6 +5,7 @@ exchange is a few renames; a marker file tells that they are under way, and noth
 home that has one. What was there before is kept under another name.
 """
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -208,7 +209,11 @@ def _exchange(marker: Path, places: Sequence[_Place]) -> list[Path]:
     replaced = []
     for place in places:
         aside = place.final.with_name(f"{place.final.name}.replaced-{stamp}")
-        if place.final.exists():
+        if place.final.is_file():
+            # It keeps its name until the new one takes it: it alone knows the erased meters.
+            os.link(place.final, aside)
+            replaced.append(aside)
+        elif place.final.exists():
             place.final.rename(aside)
             replaced.append(aside)
         # Beside its database under the new name too; none may be left for the database to come.

@@ -1,25 +1,40 @@
 """Variants of the product with one promise taken out: each must turn its chaos test red."""
 
 import os
+import signal
 import sqlite3
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from meterport import durable
+import polars as pl
+from sqlalchemy import func, select
+
+import meterport.restore
+from meterport import children, durable, worker
 from meterport.adapters import local_files, sql_database, sql_jobs, sql_tables
+from meterport.adapters.local_disk import LocalDisk
 from meterport.adapters.local_files import LocalFiles
 from meterport.adapters.sql_job_rows import is_free
 from meterport.adapters.sql_jobs import SqlJobs
+from meterport.adapters.sqlite_backup import SqliteBackup
 from meterport.domain.exports import ExportFile
-from meterport.domain.jobs import Job, JobId
+from meterport.domain.jobs import Job, JobId, RetryPolicy
+from meterport.domain.period import Period
+from meterport.encoders import csv
 from meterport.ports import Submission
-from meterport.services import run_export
+from meterport.processes import StopFlag
+from meterport.services import back_up, run_export
+from meterport.settings import Settings
 from meterport.sources import delta_store, delta_table
+from meterport.sources.delta import DeltaSource
+from meterport.sources.delta_upkeep import DeltaUpkeep
 
 
 def apply(name: str = "") -> None:
@@ -162,6 +177,127 @@ def no_fsync() -> None:
     _patch(os, "fsync", lambda descriptor: None)
 
 
+def reads_the_newest() -> None:
+    """Each frame comes from the version that is the newest when it is read."""
+    scan = DeltaSource.scan
+
+    def in_days(self: DeltaSource, meters: Any, period: Period, **how: Any) -> Iterator[Any]:
+        start = period.start
+        while start < period.end:
+            end = min(start + timedelta(days=5), period.end)
+            yield from scan(self, meters, Period(start, end), **how | {"version": None})
+            start = end
+
+    _patch(DeltaSource, "scan", in_days)
+
+
+def backup_named_first() -> None:
+    """A backup's folder has its final name from the beginning."""
+
+    @contextmanager
+    def in_place(target: Path) -> Iterator[Path]:
+        target.mkdir()
+        yield target
+
+    _patch(back_up, "_unfinished", in_place)
+
+
+def backup_of_the_readings_first() -> None:
+    """The jobs are copied when some of them have read newer readings than those in the backup."""
+    late: list[Callable[[], None]] = []
+    copy_jobs, copy_readings = SqliteBackup.copy, DeltaUpkeep.copy
+
+    def later(self: SqliteBackup, target: Path) -> None:
+        late.append(lambda: _copied_after_an_import(self, target))
+
+    def _copied_after_an_import(self: SqliteBackup, target: Path) -> None:
+        begin = _newest_exported(self)
+        while _newest_exported(self) == begin:
+            time.sleep(0.01)
+        copy_jobs(self, target)
+
+    def readings_first(self: DeltaUpkeep, target: Path, version: int) -> list[str]:
+        damaged = copy_readings(self, target, version)
+        late.pop()()
+        return damaged
+
+    _patch(SqliteBackup, "copy", later)
+    _patch(DeltaUpkeep, "copy", readings_first)
+
+
+def _newest_exported(copier: Any) -> Any:
+    completed = sql_tables.jobs.c.status == "completed"
+    newest = select(func.max(sql_tables.jobs.c.source_version)).where(completed)
+    with copier._database.read() as connection:
+        return connection.execute(newest).scalar()
+
+
+def restore_without_a_mark() -> None:
+    """Nothing tells that an exchange was cut off."""
+    exchange = meterport.restore._exchange
+
+    def unmarked(marker: Path, places: Any) -> list[Path]:
+        return exchange(marker.with_name("no-mark"), places)
+
+    _patch(meterport.restore, "_exchange", unmarked)
+
+
+def poison_kills_its_worker() -> None:
+    """No promise is taken out: the readings of one meter end whatever process encodes them."""
+    rows = csv.rows
+
+    def killed(frame: pl.DataFrame) -> bytes:
+        if "poison" in frame["smart_meter_id"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rows(frame)
+
+    _patch(csv, "rows", killed)
+
+
+def crashes_without_end() -> None:
+    """A job may take down any number of workers."""
+    endless = RetryPolicy(crashes=1_000_000)
+    _patch(Settings, "retry_policy", property(lambda self: endless))
+
+
+def deaf_to_the_order_to_stop() -> None:
+    """Workers go on when they are told to stop, until they are killed."""
+
+    @contextmanager
+    def deaf() -> Iterator[StopFlag]:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        yield StopFlag()
+
+    _patch(worker, "stop_signals", deaf)
+    _patch(children, "STOP_GRACE_S", 0.5)
+
+
+def leases_kept_to_the_end() -> None:
+    """A worker that stops keeps the job that it did not finish."""
+    _patch(SqlJobs, "hand_back", lambda self, job: True)
+
+
+def parts_left_behind() -> None:
+    """An attempt that fails leaves what it has written."""
+    _patch(local_files._LocalDraft, "close", lambda self: self._file.close())
+    _patch(LocalFiles, "delete", lambda self, key: None)
+
+
+def full_disk_overlooked() -> None:
+    """What finds no space is as good as written."""
+
+    def write(self: Any, data: bytes) -> None:
+        with suppress(OSError):
+            self._file.write(data)
+
+    def publish(self: Any) -> None:
+        durable.publish(self._part, self._final)
+
+    _patch(local_files._LocalDraft, "write", write)
+    _patch(local_files._LocalDraft, "publish", publish)
+    _patch(LocalDisk, "check", lambda self: None)
+
+
 def _just_now() -> tuple[Any, ...]:
     from datetime import UTC, datetime
 
@@ -187,5 +323,15 @@ VARIANTS: Mapping[str, Callable[[], None]] = {
         log_before_data,
         ignores_eio,
         no_sync_in_database,
+        reads_the_newest,
+        backup_named_first,
+        backup_of_the_readings_first,
+        restore_without_a_mark,
+        poison_kills_its_worker,
+        crashes_without_end,
+        deaf_to_the_order_to_stop,
+        leases_kept_to_the_end,
+        parts_left_behind,
+        full_disk_overlooked,
     )
 }

@@ -11,6 +11,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,6 +82,15 @@ def wait_until(
     return answer
 
 
+def spoilt(*variants: str) -> dict[str, str]:
+    """The environment in which the product's own commands are those variants of it."""
+    path = [str(ROOT / "tests" / "chaos" / "site"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+        "METERPORT_TEST_VARIANT": ",".join(variants),
+    }
+
+
 class Zygote:
     """Starts warm processes of the product, whole or of a broken variant."""
 
@@ -132,12 +142,28 @@ def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
         os.kill(pid, number)
 
 
+@contextmanager
+def killed_after(pid: int, seconds: float) -> Iterator[None]:
+    """The process lives that long, and ends with the block at the latest."""
+    timer = threading.Timer(seconds, kill, [pid])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+        gone(pid)
+
+
 def is_alive(pid: int) -> bool:
-    return _state(pid) not in ("", "Z", "X")
+    """Also while only its last threads are left: until they go, it holds its locks."""
+    tasks = Path(f"/proc/{pid}/task")
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return any(_state(tasks / task) not in ("", "Z", "X") for task in os.listdir(tasks))
+    return False
 
 
 def is_stopped(pid: int) -> bool:
-    return _state(pid) in ("T", "t")
+    return _state(Path(f"/proc/{pid}")) in ("T", "t")
 
 
 def gone(pid: int, *, within_s: float = WITHIN_S) -> None:
@@ -151,9 +177,9 @@ def wait_for_tracer() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def _state(pid: int) -> str:
-    """The letter of ps; empty: there is no such process."""
+def _state(process: Path) -> str:
+    """The letter of ps; empty: there is no such process or thread."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return (process / "stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return ""

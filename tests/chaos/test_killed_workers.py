@@ -11,7 +11,16 @@ from meterport.domain.jobs import JobStatus
 from meterport.services.sweep import sweep
 from meterport.web.app import create_app
 from tests import make
-from tests.chaos.harness import Chaos, Zygote, gone, is_alive, kill, wait_until, zygote
+from tests.chaos.harness import (
+    Chaos,
+    Zygote,
+    gone,
+    is_alive,
+    kill,
+    killed_after,
+    wait_until,
+    zygote,
+)
 from tests.e2e.service import body, csv_of
 
 pytestmark = pytest.mark.promise("R1")
@@ -63,29 +72,12 @@ def kill_workers(chaos: Chaos, home: make.Home, processes: Zygote, *, kills: int
                 readers.post()
             pid = processes.start("worker", home.settings.data, settings=WARM)
             until = chaos.random.uniform(0.025, 0.130)  # it claims after about 0.04 s
-            with _killed_after(pid, until):
+            with killed_after(pid, until):
                 readers.look(chaos.random.choice(list(readers.wanted)))
             chaos.expect(_only_whole_files(home, readers), "a file is visible that is not whole")
         _finish(home, processes, readers)
         chaos.count(kills=kills, jobs=len(readers.wanted))
     _check_leftovers(chaos, home, readers)
-
-
-class _killed_after:  # noqa: N801 - reads as what it is
-    """The process lives that long, and ends with the block at the latest."""
-
-    def __init__(self, pid: int, seconds: float) -> None:
-        from threading import Timer
-
-        self._pid = pid
-        self._timer = Timer(seconds, kill, [pid])
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.join()
-        gone(self._pid)
 
 
 def _only_whole_files(home: make.Home, readers: Readers) -> bool:

@@ -5,8 +5,8 @@
 Reads one order a line, as JSON, and answers with the process id of the child that carries it out:
 `do` names what (see DO), `data` the data folder, `settings` further ones; `stopped` lets the child
 begin with SIGSTOP; `done` is a file that the child makes once its work was acknowledged, with its
-peak memory in KiB.
-With --layer, `faults` are those of tests/chaos/layer.py.
+peak memory in KiB; `frame_rows` bounds the frames in which the readings are read. With --layer,
+`faults` are those of tests/chaos/layer.py.
 A VARIANT of tests.chaos.broken spoils the product in all children. Nothing here may use Polars
 before the fork: a child whose parent has used it hangs.
 """
@@ -23,12 +23,14 @@ from typing import Any
 
 import meterport.worker
 from meterport.bootstrap import connect, prepare
+from meterport.cli_backup import backed_up, restored
 from meterport.domain.jobs import Lease
 from meterport.importers.base import ImportOptions
 from meterport.serve import Server, api_config, bound
 from meterport.services.import_readings import import_files
 from meterport.services.work_job import Workplace, work_job
 from meterport.settings import Settings
+from meterport.sources.delta import DeltaSource
 from meterport.telemetry import configure_logs
 from tests.chaos import broken, layer
 from tests.chaos.harness import wait_for_tracer
@@ -72,11 +74,21 @@ def api(settings: Settings, order: Mapping[str, Any]) -> None:
         server.run(sockets=[listener])
 
 
+def backup(settings: Settings, order: Mapping[str, Any]) -> None:
+    backed_up(settings, Path(order["folder"]), as_json=False)
+
+
+def restore(settings: Settings, order: Mapping[str, Any]) -> None:
+    restored(settings, Path(order["folder"]), replace=True, erasures=None)
+
+
 DO: Mapping[str, Callable[[Settings, Mapping[str, Any]], None]] = {
     "worker": worker,
     "job": job,
     "import": import_,
     "api": api,
+    "backup": backup,
+    "restore": restore,
 }
 
 
@@ -108,12 +120,20 @@ def _child(order: Mapping[str, Any]) -> None:
         if "faults" in order:
             layer.begin(order["data"], order["faults"])
         settings = Settings(data=Path(order["data"]), **order.get("settings", {}))
+        if "frame_rows" in order:
+            _read_in_frames_of(order["frame_rows"])
         DO[order["do"]](settings, order)
         if "done" in order:
             Path(order["done"]).write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
         code = 0
     finally:
         os._exit(code)
+
+
+def _read_in_frames_of(rows: int) -> None:
+    defaults = DeltaSource.__init__.__kwdefaults__
+    assert defaults is not None
+    defaults["frame_rows"] = rows
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ class DeltaSource:
             return DeltaTable(str(self._folder)).version()
 
     def keeps(self, version: int) -> bool:
-        return version in delta_log.versions(self._folder)
+        with _translated():
+            return version in delta_log.versions(self._folder)
 
     def scan(
         self,

@@ -8,7 +8,7 @@ stay as they are; those with some are replaced together with the rows that they 
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from meterport.domain.errors import ImportRefused, SourceDataInvalid, StorageFull
+from meterport.domain.errors import ImportRefused, MeterportError, SourceDataInvalid, StorageFull
 from meterport.domain.readings import (
     KEY,
     READING_SCHEMA,
@@ -34,7 +34,9 @@ from meterport.sources.delta_table import (
     commit,
     create,
     data_files,
+    files_on_disk,
     lazy,
+    remove_data_files,
     write_data_file,
 )
 
@@ -85,7 +87,9 @@ class DeltaReadings:
         fence: Callable[[], None],
     ) -> Merged:
         clear_staging(self._folder)
-        with tempfile.TemporaryDirectory(prefix=STAGING, dir=self._folder) as staging:
+        with _refused():
+            folder = tempfile.TemporaryDirectory(prefix=STAGING, dir=self._folder)
+        with folder as staging:
             spool = _Spool(Path(staging))
             for batch in batches:
                 with _refused():
@@ -96,11 +100,27 @@ class DeltaReadings:
                 intervals, derived = self._intervals(spool, known_intervals)
                 change = _Change(rows_given=spool.rows)
                 live = data_files(table)
-                for month in spool.months():
-                    files = [f for f in live if f.month == month]
-                    self._merge_month(month, spool.month(month), intervals, files, change)
-        with _refused():
-            return self._commit(table, change, fence, derived)
+                with self._undone(table, change, fence):
+                    for month in spool.months():
+                        files = [f for f in live if f.month == month]
+                        self._merge_month(month, spool.month(month), intervals, files, change)
+                    return self._commit(table, change, fence, derived)
+
+    @contextmanager
+    def _undone(
+        self, table: DeltaTable, change: _Change, fence: Callable[[], None]
+    ) -> Iterator[None]:
+        """If the import fails, its files go: they may have taken the space that others need."""
+        before = set(files_on_disk(self._folder))
+        try:
+            yield
+        except Exception:
+            # What another writer may have named since, or a commit that failed late, stays.
+            with suppress(MeterportError, OSError, DeltaError):
+                if DeltaTable(str(self._folder)).version() == table.version():
+                    added = [f.path for f in change.added if f.path not in before]
+                    remove_data_files(self._folder, added, fence=fence)
+            raise
 
     def _commit(
         self, table: DeltaTable, change: _Change, fence: Callable[[], None], derived: Counter[int]

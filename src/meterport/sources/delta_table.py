@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -135,8 +135,12 @@ def write_data_file(folder: Path, month: str, frame: pl.DataFrame) -> DataFile:
     path = f"{PARTITION}={month}/{hashlib.sha256(data).hexdigest()}.parquet"
     part = folder / f"{PARTITION}={month}" / ".part"
     durable.make_folder(part.parent)
-    durable.write_file(part, data)
-    durable.publish(part, folder / path)
+    try:
+        durable.write_file(part, data)
+        durable.publish(part, folder / path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
     bounds = frame.select(
         pl.col("smart_meter_id").min().alias("first_meter"),
         pl.col("smart_meter_id").max().alias("last_meter"),
@@ -144,6 +148,21 @@ def write_data_file(folder: Path, month: str, frame: pl.DataFrame) -> DataFile:
         pl.col("timestamp").max().alias("last_time"),
     )
     return DataFile(path, len(data), frame.height, month, *bounds.row(0))
+
+
+def files_on_disk(folder: Path) -> list[str]:
+    """The paths of all data files, also of those that no version names."""
+    found = folder.glob(f"{PARTITION}=*/*")
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def remove_data_files(folder: Path, paths: Sequence[str], *, fence: Callable[[], None]) -> None:
+    for path in paths:
+        # Each time: a writer that came after us may just have written it again.
+        fence()
+        (folder / path).unlink(missing_ok=True)
+    for parent in {(folder / path).parent for path in paths}:
+        durable.sync_folder(parent)
 
 
 def check_whole(folder: Path, files: Iterable[DataFile]) -> None:

@@ -19,15 +19,16 @@ from meterport.domain.readings import KEY, DamagedFile
 from meterport.sources import delta_log
 from meterport.sources.delta_store import FILE_ROWS, ranges
 from meterport.sources.delta_table import (
-    PARTITION,
     DataFile,
     added_files,
     check_whole,
     commit,
     data_files,
     digest_state,
+    files_on_disk,
     lazy,
     named,
+    remove_data_files,
     size_state,
     write_data_file,
 )
@@ -137,7 +138,7 @@ class DeltaUpkeep:
     def unnamed_files(self) -> list[str]:
         with _translated():
             named = self.kept_files()
-            return [path for path in self._on_disk() if path not in named]
+            return [path for path in files_on_disk(self._folder) if path not in named]
 
     def kept_files(self) -> Mapping[str, DataFile]:
         """The data files of every version that can be read, by path."""
@@ -178,17 +179,8 @@ class DeltaUpkeep:
     def _remove_unnamed(self, fence: Fence) -> int:
         """Also what an import left that ended before its commit."""
         unnamed = self.unnamed_files()
-        for path in unnamed:
-            # Each time: a writer that came after us may just have written it again.
-            fence()
-            (self._folder / path).unlink(missing_ok=True)
-        for folder in {(self._folder / path).parent for path in unnamed}:
-            durable.sync_folder(folder)
+        remove_data_files(self._folder, unnamed, fence=fence)
         return len(unnamed)
-
-    def _on_disk(self) -> list[str]:
-        found = self._folder.glob(f"{PARTITION}=*/*")
-        return sorted(path.relative_to(self._folder).as_posix() for path in found)
 
 
 def _copy_log(folder: Path, target: Path, version: int) -> None:
