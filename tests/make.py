@@ -12,10 +12,11 @@ import polars as pl
 from meterport.bootstrap import Services, prepare
 from meterport.domain.errors import SourceUnavailable
 from meterport.domain.exports import ExportRequest
-from meterport.domain.jobs import Lease, RetryPolicy
+from meterport.domain.jobs import Job, Lease, RetryPolicy
 from meterport.domain.period import Period
 from meterport.domain.readings import READING_SCHEMA, Merged
 from meterport.services.import_readings import import_batches
+from meterport.services.submit_export import submit_export
 from meterport.services.work_job import Workplace, work_job
 from meterport.settings import Settings
 
@@ -109,6 +110,11 @@ class Home:
             store=self.services.readings,
             catalog=self.services.catalog,
         )
+
+    def submit(self, request: ExportRequest) -> Job:
+        """Ask for that export."""
+        s = self.services
+        return submit_export(request, jobs=s.jobs, dispatcher=s.dispatcher, space=s.space).job
 
     def work(self, policy: RetryPolicy = RetryPolicy()) -> None:  # noqa: B008 - it is frozen
         """Run every job that waits, here and now."""

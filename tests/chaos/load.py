@@ -15,7 +15,6 @@ import polars as pl
 
 from meterport.domain.jobs import Job, JobStatus
 from meterport.services.keep_readings import keep_readings
-from meterport.services.submit_export import submit_export
 from tests import make
 from tests.e2e.service import csv_of
 
@@ -161,6 +160,4 @@ class Exports:
 
 
 def submitted(home: make.Home, *, minutes: int) -> str:
-    s = home.services
-    request = make.request(minutes=minutes)
-    return submit_export(request, jobs=s.jobs, dispatcher=s.dispatcher, space=s.space).job.id
+    return home.submit(make.request(minutes=minutes)).id

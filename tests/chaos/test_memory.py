@@ -9,7 +9,6 @@ import pytest
 from meterport.domain.exports import ExportRequest
 from meterport.domain.period import Period
 from meterport.domain.readings import FRAME_ROWS, READING_SCHEMA
-from meterport.services.submit_export import submit_export
 from tests import make
 from tests.chaos.harness import Chaos, gone, zygote
 
@@ -49,9 +48,7 @@ def peak_mib(home: make.Home, folder: Path, *, days: int, variant: str = "") -> 
     """Of the process that exports so many days."""
     s = home.services
     period = Period(make.JANUARY, make.JANUARY + timedelta(days=days))
-    job = submit_export(
-        ExportRequest("123", period), jobs=s.jobs, dispatcher=s.dispatcher, space=s.space
-    ).job
+    job = home.submit(ExportRequest("123", period))
     done = folder / f"done-{days}"
     with zygote(folder, variant) as processes:
         gone(processes.start("job", home.settings.data, done=str(done)), within_s=1200)

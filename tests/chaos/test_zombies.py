@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from meterport.domain.jobs import Job
-from meterport.services.submit_export import submit_export
 from meterport.services.sweep import sweep
 from tests import make
 from tests.chaos.harness import Chaos, Zygote, gone, is_alive, is_stopped, kill, wait_until, zygote
@@ -45,9 +44,7 @@ def make_zombies(chaos: Chaos, home: make.Home, processes: Zygote, *, zombies: i
 
 
 def _submit(home: make.Home) -> str:
-    s = home.services
-    request = make.request(minutes=ROWS)
-    return submit_export(request, jobs=s.jobs, dispatcher=s.dispatcher, space=s.space).job.id
+    return home.submit(make.request(minutes=ROWS)).id
 
 
 def _put_to_sleep_at_work(chaos: Chaos, home: make.Home, job_id: str, pid: int) -> bool:

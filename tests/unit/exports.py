@@ -10,16 +10,12 @@ import pytest
 from meterport.domain.jobs import Job, Lease
 from meterport.encoders import FORMATS, csv
 from meterport.encoders.base import ExportFormat, Sink
-from meterport.services.submit_export import submit_export
 from meterport.services.work_job import Workplace
 from tests import make
 
 
 def submitted(home: make.Home, meter: str = "123") -> Job:
-    s = home.services
-    return submit_export(
-        make.request(meter), jobs=s.jobs, dispatcher=s.dispatcher, space=s.space
-    ).job
+    return home.submit(make.request(meter))
 
 
 def now(home: make.Home, job: Job) -> Job:

@@ -16,7 +16,6 @@ from meterport.domain.readings import MeterSummary
 from meterport.encoders import FORMATS, csv
 from meterport.encoders.base import ExportFormat, Sink
 from meterport.services.run_export import expected_rows
-from meterport.services.submit_export import submit_export
 from meterport.services.work_job import Workplace, work_job
 from tests import make
 
@@ -30,11 +29,7 @@ def workplace(home: make.Home, stopping: threading.Event | None = None) -> Workp
 
 
 def submitted(home: make.Home, meter: str = "123") -> str:
-    s = home.services
-    submission = submit_export(
-        make.request(meter), jobs=s.jobs, dispatcher=s.dispatcher, space=s.space
-    )
-    return submission.job.id
+    return home.submit(make.request(meter)).id
 
 
 def ended(home: make.Home, job_id: str) -> Job:
