@@ -83,6 +83,7 @@ def _hindrance() -> str:
                 assert strace.stderr is not None
                 said = strace.stderr.readline()
                 kill(other.pid)
+                strace.kill()
         except FileNotFoundError:
             return "it is not installed"
         finally:

@@ -71,7 +71,7 @@ def test_what_was_not_synced_is_not_called_done(
     case = cases[name]
     with traced(tmp_path / "zygote") as tracer:
         syncs = syncs_of(case, tracer, tmp_path / "whole")
-        for sync in chaos.some(syncs, 8):
+        for sync in chaos.some(syncs, 6):
             failed = fail_sync(sync, chaos, case, tracer, tmp_path / sync)
             chaos.count(failed_syncs=failed, **{f"{name}s": 2})
 
