@@ -73,7 +73,7 @@ def stop_under_load(
             begun = [clients.enter_context(download(service, finished)) for _ in range(downloads)]
             with service.paused():
                 for _ in range(jobs):
-                    minutes = chaos.random.choice([60, 20_000, ROWS])
+                    minutes = chaos.random.choice([60, 20_000, ROWS, ROWS])
                     wanted[service.create(minutes=minutes)] = minutes
             some = chaos.random.randint(1, jobs // 3)
             wait_until(lambda: len(done(home, wanted)) >= some, every_s=0.005)
@@ -156,6 +156,9 @@ def test_workers_that_keep_their_jobs_are_caught(
 ) -> None:
     broken = chaos.toothless(variant)
 
-    stop_under_load(broken, home, variant, jobs=20, downloads=2)
+    for _ in range(3):  # both workers may be between two jobs
+        stop_under_load(broken, home, variant, jobs=20, downloads=2)
+        if broken.found:
+            break
 
     assert any("still at work" in accident for accident in broken.found)

@@ -4,11 +4,13 @@ Layout: `backup.json` (this), `meterport.db`, `readings/` (a Delta table of one 
         `exports/{job}/{attempt}`.
 """
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from meterport.domain.errors import BackupRefused
 
@@ -47,7 +49,7 @@ class Backup:
             "damaged": list(self.damaged),
             "files": [asdict(file) for file in self.files],
         }
-        return json.dumps(content, indent=1)
+        return json.dumps(content | {"sha256": _digest(content)}, indent=1)
 
     @classmethod
     def read(cls, folder: Path) -> "Backup":
@@ -56,6 +58,8 @@ class Backup:
             content = json.loads((folder / LIST).read_text(encoding="utf-8"))
             if content["layout"] != LAYOUT:
                 raise BackupRefused(f"{folder} is another meterport's backup; restore it with that")
+            if content.pop("sha256") != _digest(content):
+                raise BackupRefused(f"{folder}/{LIST} is damaged; take another backup")
             return cls(
                 datetime.fromisoformat(content["created_at"]),
                 content["readings_version"],
@@ -66,3 +70,8 @@ class Backup:
             raise BackupRefused(f"{folder} is no finished backup: it has no {LIST}") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BackupRefused(f"{folder}/{LIST} cannot be read; take another backup") from error
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """Of the list itself, in which any change would go unnoticed by the files' digests."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
