@@ -26,6 +26,9 @@ from tests.e2e.service import body, csv_of
 pytestmark = pytest.mark.promise("R1")
 
 ROWS = 20_000
+WAITING = 25
+"""Jobs at a time: more than dead workers still hold under their leases."""
+
 WARM = {"job_lease_s": 0.5, "job_crashes": 1000, "worker_restart_s": 0, "job_retry_s": 0.01}
 
 
@@ -68,7 +71,7 @@ def kill_workers(chaos: Chaos, home: make.Home, processes: Zygote, *, kills: int
     with TestClient(app, base_url="http://localhost") as client:
         readers = Readers(client, chaos, {}, set())
         for _ in range(kills):
-            while len(readers.open_jobs()) < 5:
+            while len(readers.open_jobs()) < WAITING:
                 readers.post()
             pid = processes.start("worker", home.settings.data, settings=WARM)
             until = chaos.random.uniform(0.025, 0.130)  # it claims after about 0.04 s
