@@ -1,6 +1,7 @@
 """Fixtures that many tests share."""
 
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,12 @@ import pytest
 from tests import servers
 
 SAMPLES = Path(os.environ.get("METERPORT_SAMPLES", "../shared/data"))
+
+
+def pytest_configure() -> None:
+    # Under nohup all that tests start would ignore the hang-up by which the kernel ends a stopped
+    # process whose parent has died.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

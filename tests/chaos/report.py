@@ -38,7 +38,8 @@ def record(counts: Counts, *, seed: int, to: Path) -> None:
 
 
 def table(runs: Iterable[Mapping[str, Any]]) -> str:
-    """Markdown: per test the sums over all runs, and the seeds."""
+    """Markdown: per test the sums over all runs, and the seeds; then when and where."""
+    runs = list(runs)
     sums: dict[str, Counter[str]] = {}
     seeds: dict[str, list[str]] = {}
     for run in runs:
@@ -50,7 +51,8 @@ def table(runs: Iterable[Mapping[str, Any]]) -> str:
         f"| {test} | {_said(sums[test])} | {', '.join(seeds[test])} |"
         for test in sorted(sums, key=_number)
     ]
-    return "\n".join(lines) + "\n"
+    where = sorted({f"{run['date']} ({run['machine']})" for run in runs})
+    return "\n".join(lines) + f"\n\nCounted on {'; '.join(where)}.\n"
 
 
 def recorded() -> list[dict[str, Any]]:
