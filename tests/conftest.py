@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import servers
+from tests import brokers, servers
 
 SAMPLES = Path(os.environ.get("METERPORT_SAMPLES", "../shared/data"))
 
@@ -24,6 +24,21 @@ def postgres_url() -> Iterator[str]:
     """A real PostgreSQL, started once for the run."""
     with servers.postgres() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[brokers.Store]:
+    """A real S3 store with a bucket `exports`, started once for the run."""
+    with brokers.seaweedfs() as store:
+        store.make_bucket("exports")
+        yield store
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[brokers.Valkey]:
+    """A real Valkey, started once for the run."""
+    with brokers.valkey() as server:
+        yield server
 
 
 @pytest.fixture

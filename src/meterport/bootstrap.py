@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from meterport.adapters.local_disk import LocalDisk
-from meterport.adapters.local_dispatch import LocalDispatch
+from meterport.adapters.local_dispatch import LocalDispatch, SocketWakeups
 from meterport.adapters.local_files import LocalFiles
 from meterport.adapters.sql_checkup import SqlCheckup
 from meterport.adapters.sql_database import Database
@@ -36,6 +36,7 @@ from meterport.ports import (
     ReadingStore,
     ReadingUpkeep,
     Space,
+    Wakeups,
 )
 from meterport.services.refresh_meters import refresh_meters
 from meterport.settings import Settings
@@ -76,25 +77,78 @@ def connect(settings: Settings) -> Services:
 
 
 def _services(settings: Settings, database: Database) -> Services:
-    # Of the three disks; all of them are one unless the operator chose others.
-    space = LocalDisk(
-        [settings.data, settings.files, settings.readings], settings.disk_reserve_bytes
-    )
+    try:
+        return _connected(settings, database)
+    except ModuleNotFoundError as error:
+        raise StartRefused(
+            f"these settings need {error.name}; install meterport[distributed]"
+        ) from error
+
+
+def _connected(settings: Settings, database: Database) -> Services:
+    # All of them are one disk unless the operator chose others.
+    folders = [settings.data]
+    if not settings.readings_in_database:
+        folders.append(settings.readings)
+    if not settings.files_in_store:
+        folders.append(settings.files)
+    space = LocalDisk(folders, settings.disk_reserve_bytes)
     return Services(
         jobs=SqlJobs(database),
         archive=SqlJobArchive(database),
         leases=SqlLeases(database),
-        dispatcher=LocalDispatch(settings.data),
-        source=DeltaSource(settings.readings),
-        readings=DeltaReadings(settings.readings, space=space),
-        upkeep=DeltaUpkeep(settings.readings),
-        catalog=SqlMeters(database),
-        objects=LocalFiles(settings.files, space),
+        dispatcher=_dispatcher(settings, database),
+        **_readings(settings, database, space),
+        objects=_objects(settings, space),
         space=space,
         checkups=[SqlCheckup(database), space],
         copier=SqliteBackup(database),
         erasures=SqlErasures(database),
     )
+
+
+def _dispatcher(settings: Settings, database: Database) -> Dispatcher:
+    # Imported late: they belong to an extra that one machine does without.
+    if settings.broker_url:
+        from meterport.adapters.celery_dispatch import CeleryDispatch
+
+        return CeleryDispatch(settings.broker_url)
+    if database.engine.dialect.name == "postgresql":
+        from meterport.adapters.postgres_dispatch import PostgresDispatch
+
+        return PostgresDispatch(database)
+    return LocalDispatch(settings.data)
+
+
+def wakeups(settings: Settings, wake_fd: int | None) -> Wakeups:
+    """Where an idle worker of `serve` waits for the dispatcher."""
+    if settings.jobs_url.startswith("postgresql") and not settings.broker_url:
+        from meterport.adapters.postgres_dispatch import PostgresWakeups
+
+        return PostgresWakeups(settings.jobs_url)
+    return SocketWakeups(wake_fd)
+
+
+def _readings(settings: Settings, database: Database, space: Space) -> dict[str, Any]:
+    if settings.readings_in_database:
+        from meterport.sources.postgres import PostgresSource, ReadOnly
+
+        table = PostgresSource(settings.readings_url)
+        return {"source": table, "catalog": table, "readings": ReadOnly(), "upkeep": ReadOnly()}
+    return {
+        "source": DeltaSource(settings.readings),
+        "catalog": SqlMeters(database),
+        "readings": DeltaReadings(settings.readings, space=space),
+        "upkeep": DeltaUpkeep(settings.readings),
+    }
+
+
+def _objects(settings: Settings, space: Space) -> ObjectStore:
+    if settings.files_in_store:
+        from meterport.adapters.object_store import StoreFiles
+
+        return StoreFiles(settings.files_url, settings.store_options)
+    return LocalFiles(settings.files, space)
 
 
 @contextmanager
@@ -139,8 +193,10 @@ def prepare(settings: Settings) -> Services:
     """
     _check_whole(settings)
     with usable(settings):
-        make_folder(settings.files)
-        DeltaReadings(settings.readings).create()
+        if not settings.files_in_store:
+            make_folder(settings.files)
+        if not settings.readings_in_database:
+            DeltaReadings(settings.readings).create()
     database = upgrade_schema(settings)
     services = _services(settings, database)
     refresh_meters(source=services.source, catalog=services.catalog)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from meterport.settings import PREFIX, Settings
+from meterport.settings import PREFIX, SECRETS, Settings
 
 STOP_GRACE_S = 30.0
 LONGEST_PAUSE_S = 10.0
@@ -112,8 +112,11 @@ class Children:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """The settings as a child process reads them, also those that came by option."""
-    given = settings.model_dump(mode="json", exclude_defaults=True)
+    """The settings as a child process reads them, also those that came by option.
+
+    Secrets come from the environment alone, which the child has too.
+    """
+    given = settings.model_dump(mode="json", exclude_defaults=True, exclude=SECRETS)
     own = {f"{PREFIX}{name.upper()}": _as_variable(value) for name, value in given.items()}
     return dict(os.environ) | own
 

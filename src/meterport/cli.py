@@ -14,6 +14,7 @@ import typer
 from meterport import __version__
 from meterport.client import MeterportRefused
 from meterport.domain.errors import MeterportError
+from meterport.domain.jobs import Lane
 from meterport.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -126,13 +127,30 @@ def worker(
     data: Data = None,
     wake_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
+    lanes: Annotated[
+        list[Lane] | None, typer.Option("--lane", help="Take jobs of that lane only.")
+    ] = None,
     log_level: LogLevel = None,
 ) -> None:
     """Run one worker process beside those of `serve`."""
     from meterport.worker import run_worker
 
     settings = _home(data=data, log_level=log_level)
-    run_worker(settings, wake_fd=wake_fd, parent=parent)
+    run_worker(settings, wake_fd=wake_fd, parent=parent, lanes=lanes or tuple(Lane))
+
+
+@app.command()
+def api(
+    data: Data = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Serve the API alone; workers and housekeeping run elsewhere."""
+    from meterport import serve as service
+
+    settings = _home(data=data, host=host, port=port, log_level=log_level)
+    service.serve_api(settings, ready=lambda url: _say(f"meterport {__version__} on {url}"))
 
 
 @app.command()

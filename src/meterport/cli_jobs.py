@@ -36,6 +36,7 @@ def run_again(settings: Settings, job_id: str) -> str:
         _plain(job_id),
         jobs=services.jobs,
         source=services.source,
+        catalog=services.catalog,
         dispatcher=services.dispatcher,
         space=services.space,
     )

@@ -12,7 +12,7 @@ import polars as pl
 from meterport.domain.errors import MeterportError
 from meterport.domain.exports import ExportFile, ExportRequest
 from meterport.domain.findings import Finding
-from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, Lease
+from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, Lane, Lease
 from meterport.domain.period import Period
 from meterport.domain.readings import DamagedFile, Merged, MeterSummary
 
@@ -39,6 +39,7 @@ class JobStore(Protocol):
         owner: str,
         idempotency_key: str | None = None,
         source_version: int | None = None,
+        lane: Lane = Lane.SMALL,
     ) -> Submission:
         """Store the job durably. Raises IdempotencyKeyReused.
 
@@ -50,8 +51,11 @@ class JobStore(Protocol):
 
     def get(self, job_id: str) -> Job | None: ...
 
-    def claim(self, lease: Lease) -> Job | None:
-        """Take the oldest job that nobody holds and that need not wait, as its next attempt."""
+    def claim(self, lease: Lease, lanes: Collection[Lane] = tuple(Lane)) -> Job | None:
+        """Take a job that nobody holds and that need not wait, as its next attempt.
+
+        Of the owner with the fewest jobs at work, the oldest.
+        """
 
     def renew(self, job: Job, lease: Lease, *, rows_written: int) -> Hold:
         """Keep the lease; CANCELLED says that somebody called the job off meanwhile."""
@@ -83,7 +87,7 @@ class JobArchive(Protocol):
     def recent(self, limit: int) -> Sequence[Job]:
         """The newest jobs, newest first."""
 
-    def stranded(self, *, since: timedelta) -> Sequence[JobId]:
+    def stranded(self, *, since: timedelta) -> Sequence[tuple[JobId, Lane]]:
         """Jobs that anybody might take, and nobody has for that long: the oldest few hundred."""
 
     def needed(self, keys: Collection[str]) -> set[str]:
@@ -183,7 +187,7 @@ class Leases(Protocol):
 
 
 class Stopping(Protocol):
-    """Set when the worker shall let go of its job."""
+    """An event, of threads or of processes: set when the worker shall let go of its job."""
 
     def is_set(self) -> bool: ...
 
@@ -191,8 +195,18 @@ class Stopping(Protocol):
 
 
 class Dispatcher(Protocol):
-    def wake(self, job_id: JobId) -> None:
-        """Tell an idle worker that there is work. May be lost: the table is polled besides."""
+    def wake(self, job_id: JobId, lane: Lane) -> None:
+        """Tell an idle worker of that lane that there is work; the id is only a hint.
+
+        Never waits and never fails. May be lost: the table is looked at besides.
+        """
+
+
+class Wakeups(Protocol):
+    """Where an idle worker of `serve` waits."""
+
+    def wait(self, *, others: Sequence[int], timeout_s: float) -> None:
+        """Return when woken, when one of the descriptors can be read, or after the time-out."""
 
 
 class ReadingSource(Protocol):
@@ -288,6 +302,9 @@ class StoredObject:
 
 class ObjectStore(Protocol):
     """Files by key, `{job_id}/{attempt}`."""
+
+    is_remote: bool
+    """Reading a file through before it is served would fetch it twice."""
 
     def draft(self, key: str) -> AbstractContextManager[Draft]: ...
 

@@ -15,6 +15,7 @@ from meterport.adapters.local_dispatch import listening
 from meterport.bootstrap import Services, prepare, usable
 from meterport.children import Child, Children
 from meterport.domain.errors import StartRefused
+from meterport.domain.jobs import Lane
 from meterport.durable import make_folder
 from meterport.processes import StopFlag
 from meterport.settings import PREFIX, Settings
@@ -42,9 +43,24 @@ def _serve(server: "Server", settings: Settings, ready: Callable[[str], None]) -
         _children(settings, wake.fileno()) as children,
         _stopped_at_once(server, children),
     ):
-        host, port = listener.getsockname()[:2]
-        ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        ready(_base_url(listener))
         server.run(sockets=[listener])
+
+
+def serve_api(settings: Settings, *, ready: Callable[[str], None]) -> None:
+    """The API alone, of which any number may run on one database."""
+    check_address(settings)
+    server = Server(api_config(prepare(settings), settings))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, server.handle_exit)
+    with bound(settings.host, settings.port) as listener:
+        ready(_base_url(listener))
+        server.run(sockets=[listener])
+
+
+def _base_url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class Server(uvicorn.Server):
@@ -61,8 +77,13 @@ class Server(uvicorn.Server):
 
 @contextmanager
 def _children(settings: Settings, wake_fd: int) -> Iterator[Children]:
-    worker = Child(("worker", "--wake-fd", str(wake_fd)), (wake_fd,))
-    children = Children(settings, [worker] * settings.workers + [Child(("housekeeping",))])
+    command = ("worker", "--wake-fd", str(wake_fd))
+    any_job = Child(command, (wake_fd,))
+    # One of several takes no large job, so that small ones never wait behind those.
+    small_only = Child((*command, "--lane", Lane.SMALL), (wake_fd,))
+    workers = [small_only if settings.workers > 1 else any_job]
+    workers += [any_job] * (settings.workers - 1)
+    children = Children(settings, [*workers, Child(("housekeeping",))])
     with children.running():
         yield children
 

@@ -8,13 +8,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from meterport.domain.errors import StartRefused
 from meterport.domain.jobs import RetryPolicy
 
 PREFIX = "METERPORT_"
+STORES = ("s3", "gs", "az")
+SECRETS = {"store_secret_access_key"}
 
 
 class Settings(BaseSettings):
@@ -27,10 +29,24 @@ class Settings(BaseSettings):
         str, Field(description="SQLAlchemy URL of the jobs; empty: SQLite in the data folder")
     ] = ""
     readings_url: Annotated[
-        str, Field(description="Folder of the Delta table; empty: readings/ in the data folder")
+        str, Field(description="Folder of the Delta table, or postgresql:// URL; empty: readings/")
     ] = ""
     files_url: Annotated[
-        str, Field(description="Folder of the exports; empty: exports/ in the data folder")
+        str,
+        Field(description="Folder or s3://, gs://, az:// URL of the exports; empty: exports/"),
+    ] = ""
+    store_endpoint: Annotated[
+        str, Field(description="Address of an S3 work-alike; empty: the provider's own")
+    ] = ""
+    store_region: Annotated[str, Field(description="Region of the object store")] = "us-east-1"
+    store_access_key_id: Annotated[
+        str, Field(description="Key id for the object store; empty: its own environment counts")
+    ] = ""
+    store_secret_access_key: Annotated[
+        SecretStr, Field(description="Secret for the object store")
+    ] = SecretStr("")
+    broker_url: Annotated[
+        str, Field(description="Celery broker, redis:// or amqp://; empty: workers of `serve`")
     ] = ""
     host: Annotated[str, Field(description="Address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="Port; 0: any free one")] = 8000
@@ -102,8 +118,29 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data.absolute() / 'meterport.db'}"
 
     @property
+    def readings_in_database(self) -> bool:
+        """Whether the readings are in a table of PostgreSQL, and not in the folder `readings`."""
+        return self.readings_url.startswith("postgresql")
+
+    @property
     def readings(self) -> Path:
         return _folder("READINGS_URL", self.readings_url, self.data / "readings")
+
+    @property
+    def store_options(self) -> dict[str, str]:
+        """As obstore names them; none where the environment of the store's own tools counts."""
+        options = {
+            "endpoint": self.store_endpoint,
+            "access_key_id": self.store_access_key_id,
+            "secret_access_key": self.store_secret_access_key.get_secret_value(),
+        }
+        given = {name: value for name, value in options.items() if value}
+        return {"region": self.store_region, **given} if given else {}
+
+    @property
+    def files_in_store(self) -> bool:
+        """Whether the exports lie in an object store, and not in the folder `files`."""
+        return self.files_url.partition("://")[0] in STORES
 
     @property
     def files(self) -> Path:
@@ -144,6 +181,6 @@ def _folder(name: str, url: str, default: Path) -> Path:
         return default.absolute()
     if "://" in url and not url.startswith("file:///"):
         raise StartRefused(
-            f"{PREFIX}{name}: this version knows local folders only, such as /data/x"
+            f"{PREFIX}{name}: this version knows local folders only here, such as /data/x"
         )
     return Path(url.removeprefix("file://")).absolute()

@@ -1,16 +1,16 @@
 """A worker process: claim, run, record, again; asleep until woken, or for a second."""
 
 import os
-import socket
 import uuid
+from collections.abc import Collection
 from datetime import timedelta
 
 import structlog
 
-from meterport.adapters.local_dispatch import wait
-from meterport.bootstrap import connect
+from meterport.bootstrap import connect, wakeups
 from meterport.domain.errors import MeterportError
-from meterport.domain.jobs import Lease
+from meterport.domain.jobs import Lane, Lease
+from meterport.ports import Stopping
 from meterport.processes import has_parent, stop_signals
 from meterport.services.work_job import Workplace, work_job
 from meterport.settings import Settings
@@ -22,36 +22,42 @@ ABANDONED = 75
 log = structlog.get_logger()
 
 
-def run_worker(settings: Settings, *, wake_fd: int | None, parent: int | None) -> None:
+def run_worker(
+    settings: Settings, *, wake_fd: int | None, parent: int | None, lanes: Collection[Lane]
+) -> None:
     """Work until SIGTERM, or until the `parent` process is gone.
 
     On SIGTERM a running job is handed back; another worker takes it at once.
     """
     with stop_signals() as stopping:
-        services = connect(settings)
-        at = Workplace(
-            jobs=services.jobs,
-            source=services.source,
-            catalog=services.catalog,
-            objects=services.objects,
-            lease=Lease(f"{os.getpid()}-{uuid.uuid4().hex}", settings.job_lease),
-            stopping=stopping,
-            policy=settings.retry_policy,
-            time_limit=settings.job_time_limit,
-            keep_files=timedelta(days=settings.keep_files_days),
-            abandon=lambda: os._exit(ABANDONED),
-        )
-        receiver = None if wake_fd is None else socket.socket(fileno=wake_fd)
+        at = workplace(settings, f"{os.getpid()}-{uuid.uuid4().hex}", stopping)
+        woken = wakeups(settings, wake_fd)
         log.info("worker_ready")
         while not stopping.is_set() and has_parent(parent):
-            if not _worked(at):
-                wait(receiver, others=[stopping.fileno()], timeout_s=POLL_S)
+            if not _worked(at, lanes):
+                woken.wait(others=[stopping.fileno()], timeout_s=POLL_S)
     log.info("worker_stopped")
 
 
-def _worked(at: Workplace) -> bool:
+def workplace(settings: Settings, worker_id: str, stopping: Stopping) -> Workplace:
+    services = connect(settings)
+    return Workplace(
+        jobs=services.jobs,
+        source=services.source,
+        catalog=services.catalog,
+        objects=services.objects,
+        lease=Lease(worker_id, settings.job_lease),
+        stopping=stopping,
+        policy=settings.retry_policy,
+        time_limit=settings.job_time_limit,
+        keep_files=timedelta(days=settings.keep_files_days),
+        abandon=lambda: os._exit(ABANDONED),
+    )
+
+
+def _worked(at: Workplace, lanes: Collection[Lane]) -> bool:
     try:
-        return work_job(at)
+        return work_job(at, lanes)
     except MeterportError as error:
         log.warning("worker_waits", code=error.code, reason=error.message)
         return False

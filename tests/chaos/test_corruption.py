@@ -123,7 +123,12 @@ class Exports:
     def run_again(self, job_id: str) -> None:
         s = self.home.services
         again = rerun_export(
-            job_id, jobs=s.jobs, source=s.source, dispatcher=s.dispatcher, space=s.space
+            job_id,
+            jobs=s.jobs,
+            source=s.source,
+            catalog=s.catalog,
+            dispatcher=s.dispatcher,
+            space=s.space,
         )
         self.home.work()
         before, after = s.jobs.get(job_id), s.jobs.get(again.id)

@@ -24,7 +24,7 @@ from typing import Any
 import meterport.worker
 from meterport.bootstrap import connect, prepare
 from meterport.cli_backup import backed_up, restored
-from meterport.domain.jobs import Lease
+from meterport.domain.jobs import Lane, Lease
 from meterport.importers.base import ImportOptions
 from meterport.serve import Server, api_config, bound
 from meterport.services.import_readings import import_files
@@ -37,7 +37,7 @@ from tests.chaos.harness import wait_for_tracer
 
 
 def worker(settings: Settings, order: Mapping[str, Any]) -> None:
-    meterport.worker.run_worker(settings, wake_fd=None, parent=os.getppid())
+    meterport.worker.run_worker(settings, wake_fd=None, parent=os.getppid(), lanes=tuple(Lane))
 
 
 def job(settings: Settings, order: Mapping[str, Any]) -> None:

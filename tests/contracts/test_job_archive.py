@@ -13,7 +13,7 @@ from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_leases import SqlLeases
 from meterport.adapters.sql_tables import idempotency_keys
 from meterport.domain.errors import LeaseTaken
-from meterport.domain.jobs import Job
+from meterport.domain.jobs import Job, Lane
 from meterport.ports import JobArchive, JobStore
 from tests import make
 from tests.contracts.conftest import wait_until
@@ -159,8 +159,8 @@ def test_a_job_is_stranded_once_nobody_has_taken_it_for_a_while(
     rewrite(database, held, updated_at=LONG_AGO, lease_until=datetime(2099, 1, 1, tzinfo=UTC))
     rewrite(database, waiting, updated_at=LONG_AGO, not_before=datetime(2099, 1, 1, tzinfo=UTC))
 
-    assert archive.stranded(since=HOUR) == [old.id]
-    assert new.id in archive.stranded(since=timedelta(0))
+    assert archive.stranded(since=HOUR) == [(old.id, Lane.SMALL)]
+    assert (new.id, Lane.SMALL) in archive.stranded(since=timedelta(0))
 
 
 def test_a_job_whose_lease_ran_out_is_stranded(
@@ -169,7 +169,7 @@ def test_a_job_whose_lease_ran_out_is_stranded(
     job = claim_added(jobs)
     rewrite(database, job, updated_at=LONG_AGO, lease_until=LONG_AGO)
 
-    assert archive.stranded(since=HOUR) == [job.id]
+    assert archive.stranded(since=HOUR) == [(job.id, Lane.SMALL)]
 
 
 def test_the_oldest_version_in_use_is_that_of_an_unfinished_job_or_of_a_lease(

@@ -1,7 +1,7 @@
 """The laws of an ObjectStore, and how the local folder keeps them when the disk does not."""
 
 import os
-from collections.abc import Callable, Mapping
+import uuid
 from pathlib import Path
 from threading import Event, Thread
 
@@ -9,8 +9,10 @@ import pytest
 
 from meterport.adapters.local_disk import LocalDisk
 from meterport.adapters.local_files import LocalFiles
+from meterport.adapters.object_store import StoreFiles
 from meterport.domain.errors import FileGenerationFailed, StorageFull
 from meterport.ports import ObjectStore, StoredObject
+from tests.brokers import Store
 from tests.contracts.conftest import largest_file, wait_until
 
 
@@ -18,7 +20,6 @@ def local_files(folder: Path) -> LocalFiles:
     return LocalFiles(folder, LocalDisk([]))
 
 
-STORES: Mapping[str, Callable[[Path], ObjectStore]] = {"local": local_files}
 JOB = "0b4ea0ae-64c5-4d2e-8a53-0d5e3ff1a4a7"
 FIRST, SECOND = f"{JOB}/1", f"{JOB}/2"
 OTHER = "f3b3b0f4-6f7b-4b5e-9d0a-1f0c9a1b2c3d/1"
@@ -29,9 +30,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "exports"
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=["local", "s3"])
 def objects(request: pytest.FixtureRequest, folder: Path) -> ObjectStore:
-    return STORES[request.param](folder)
+    if request.param == "local":
+        return local_files(folder)
+    store: Store = request.getfixturevalue("s3")
+    return StoreFiles(f"s3://exports/{uuid.uuid4().hex}", store.options)
 
 
 @pytest.fixture
@@ -180,6 +184,7 @@ def test_the_keys_name_drafts_and_files(objects: ObjectStore) -> None:
 
     with objects.draft(SECOND) as draft:
         draft.write(b"two")
+        wait_until(lambda: SECOND in set(objects.keys()))
         during = sorted(objects.keys())
 
     assert during == [FIRST, SECOND, OTHER]
@@ -211,7 +216,8 @@ def test_a_draft_of_a_worker_that_died_can_be_deleted(objects: ObjectStore) -> N
     abandoned = objects.draft(FIRST)
     draft = abandoned.__enter__()
     draft.write(b"half a fi")
-    assert list(objects.keys()) == [FIRST]
+    # An upload to a store is begun by a thread of its own.
+    wait_until(lambda: list(objects.keys()) == [FIRST])
 
     objects.delete(FIRST)
 

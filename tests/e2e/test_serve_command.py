@@ -84,7 +84,7 @@ def test_address_that_others_reach_is_served_once_that_is_accepted(tmp_path: Pat
     ("name", "value", "said"),
     [
         ("PORT", "abc", "Input should be a valid integer, unable to parse string as an integer"),
-        ("FILES_URL", "s3://b", "this version knows local folders only, such as /data/x"),
+        ("FILES_URL", "ftp://b", "this version knows local folders only here, such as /data/x"),
     ],
 )
 def test_wrong_variable_is_named(tmp_path: Path, name: str, value: str, said: str) -> None:
@@ -182,6 +182,11 @@ def test_settings_are_shown_as_json(tmp_path: Path) -> None:
         "database_url": "",
         "readings_url": "",
         "files_url": "",
+        "store_endpoint": "",
+        "store_region": "us-east-1",
+        "store_access_key_id": "",
+        "store_secret_access_key": "",
+        "broker_url": "",
         "host": "127.0.0.1",
         "port": 8000,
         "workers": 3,

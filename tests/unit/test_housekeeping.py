@@ -18,6 +18,7 @@ from meterport.adapters.sql_leases import SqlLeases
 from meterport.adapters.sql_tables import jobs, leases
 from meterport.bootstrap import Services, connect
 from meterport.domain.errors import LeaseTaken, ServiceUnavailable
+from meterport.domain.jobs import JobId, Lane
 from meterport.housekeeping import keep_house
 from meterport.ports import HeldLease
 from meterport.sources.delta_upkeep import DeltaUpkeep
@@ -151,7 +152,7 @@ def test_a_job_that_nobody_took_is_told_to_a_worker_again(
         def __init__(self) -> None:
             self.heard: list[str] = []
 
-        def wake(self, job_id: str) -> None:
+        def wake(self, job_id: JobId, lane: Lane) -> None:
             self.heard.append(job_id)
 
     dispatcher = Listening()

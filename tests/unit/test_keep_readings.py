@@ -69,7 +69,12 @@ def begun(home: make.Home, meter: str = "123") -> Job:
 def rerun(home: make.Home, job_id: str) -> Job:
     s = home.services
     return rerun_export(
-        job_id, jobs=s.jobs, source=s.source, dispatcher=s.dispatcher, space=s.space
+        job_id,
+        jobs=s.jobs,
+        source=s.source,
+        catalog=s.catalog,
+        dispatcher=s.dispatcher,
+        space=s.space,
     )
 
 

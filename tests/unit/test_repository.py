@@ -100,7 +100,17 @@ def test_every_format_is_documented(format_name: str) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        *("demo", "serve", "worker", "housekeeping", "import", "meters", "jobs", "jobs cancel"),
+        *(
+            "demo",
+            "serve",
+            "api",
+            "worker",
+            "housekeeping",
+            "import",
+            "meters",
+            "jobs",
+            "jobs cancel",
+        ),
         *("jobs rerun", "doctor", "backup", "restore", "erase", "db upgrade", "config show"),
         "openapi",
     ],

@@ -7,11 +7,11 @@ Nothing depends on it: a datagram that is lost or finds no room is made up for b
 import os
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from meterport.domain.jobs import JobId
+from meterport.domain.jobs import JobId, Lane
 
 NAME = "wake.sock"
 
@@ -20,7 +20,7 @@ class LocalDispatch:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def wake(self, job_id: JobId) -> None:
+    def wake(self, job_id: JobId, lane: Lane) -> None:
         with (
             suppress(OSError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender,
@@ -42,16 +42,21 @@ def listening(folder: Path) -> Iterator[socket.socket]:
             (folder / NAME).unlink(missing_ok=True)
 
 
-def wait(receiver: socket.socket | None, *, others: list[int], timeout_s: float) -> None:
-    """Return when woken, when one of the `others` can be read, or after the time-out."""
-    watched: list[socket.socket | int] = [*others]
-    if receiver is not None:
-        watched.append(receiver)
-    ready, _, _ = select.select(watched, [], [], timeout_s)
-    if receiver in ready and receiver is not None:
-        # Another idle worker may have taken the datagram.
-        with suppress(BlockingIOError):
-            receiver.recv(64)
+class SocketWakeups:
+    """`fd` is the socket that `serve` bound, None for a worker that was started by hand."""
+
+    def __init__(self, fd: int | None) -> None:
+        self._receiver = None if fd is None else socket.socket(fileno=fd)
+
+    def wait(self, *, others: Sequence[int], timeout_s: float) -> None:
+        watched: list[socket.socket | int] = [*others]
+        if self._receiver is not None:
+            watched.append(self._receiver)
+        ready, _, _ = select.select(watched, [], [], timeout_s)
+        if self._receiver in ready and self._receiver is not None:
+            # Another idle worker may have taken the datagram.
+            with suppress(BlockingIOError):
+                self._receiver.recv(64)
 
 
 @contextmanager

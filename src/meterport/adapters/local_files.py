@@ -19,6 +19,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class LocalFiles:
+    is_remote = False
+
     def __init__(self, folder: Path, space: Space) -> None:
         self._folder = folder
         self._space = space

@@ -10,7 +10,7 @@ from meterport.adapters.sql_job_rows import COLUMNS, file_of, is_expired, is_fre
 from meterport.adapters.sql_jobs import IDEMPOTENCY_WINDOW
 from meterport.adapters.sql_tables import idempotency_keys, jobs, leases
 from meterport.domain.exports import ExportFile
-from meterport.domain.jobs import Job, JobId, JobStatus
+from meterport.domain.jobs import Job, JobId, JobStatus, Lane
 
 ROWS_PER_STATEMENT = 500  # below the oldest SQLite's limit of 999 variables
 
@@ -24,15 +24,15 @@ class SqlJobArchive:
         with self._database.read() as connection:
             return [job_of(row) for row in connection.execute(newest)]
 
-    def stranded(self, *, since: timedelta) -> Sequence[JobId]:
+    def stranded(self, *, since: timedelta) -> Sequence[tuple[JobId, Lane]]:
         free = (
-            select(jobs.c.id)
+            select(jobs.c.id, jobs.c.lane)
             .where(is_free(jobs), jobs.c.updated_at <= db_now(-since))
             .order_by(jobs.c.created_at)
             .limit(ROWS_PER_STATEMENT)
         )
         with self._database.read() as connection:
-            return [JobId(id_) for id_ in connection.execute(free).scalars()]
+            return [(JobId(row.id), Lane(row.lane)) for row in connection.execute(free)]
 
     def needed(self, keys: Collection[str]) -> set[str]:
         wanted: set[str] = set()

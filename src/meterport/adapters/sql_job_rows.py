@@ -9,7 +9,7 @@ from sqlalchemy.sql.selectable import FromClause
 from meterport.adapters.sql_database import db_now
 from meterport.adapters.sql_tables import jobs
 from meterport.domain.exports import ExportFile, ExportRequest
-from meterport.domain.jobs import Job, JobError, JobId, JobStatus
+from meterport.domain.jobs import Job, JobError, JobId, JobStatus, Lane
 from meterport.domain.period import Period
 
 is_expired = func.coalesce(jobs.c.expires_at <= db_now(), False)
@@ -51,6 +51,7 @@ def job_of(row: Row[Any]) -> Job:
         status=JobStatus(row.status),
         created_at=row.created_at,
         updated_at=row.updated_at,
+        lane=Lane(row.lane),
         attempt=row.attempt,
         crashes=row.crashes,
         retries=row.retries,

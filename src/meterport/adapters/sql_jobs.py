@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
@@ -20,11 +21,14 @@ from meterport.domain.errors import (
     MeterportError,
 )
 from meterport.domain.exports import ExportFile, ExportRequest
-from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, JobStatus, Lease
+from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, JobStatus, Lane, Lease
 from meterport.domain.period import iso_utc
 from meterport.ports import Submission
 
 IDEMPOTENCY_WINDOW = timedelta(hours=24)
+CLAIM_TRIES = 5
+"""Another worker may take the owner's last job between our look and our claim."""
+
 NO_LEASE: dict[str, None] = {"worker_id": None, "lease_until": None}
 
 
@@ -39,22 +43,24 @@ class SqlJobs:
         owner: str,
         idempotency_key: str | None = None,
         source_version: int | None = None,
+        lane: Lane = Lane.SMALL,
     ) -> Submission:
+        further = {"source_version": source_version, "lane": lane}
         try:
-            return self._add(request, owner, idempotency_key, source_version)
+            return self._add(request, owner, idempotency_key, further)
         except IntegrityError:
             # Another request with this key committed between our look and our insert.
-            return self._add(request, owner, idempotency_key, source_version)
+            return self._add(request, owner, idempotency_key, further)
 
     def _add(
-        self, request: ExportRequest, owner: str, key: str | None, source_version: int | None
+        self, request: ExportRequest, owner: str, key: str | None, further: dict[str, Any]
     ) -> Submission:
         with self._database.write() as connection:
             if key is not None:
                 earlier = _earlier_job(connection, owner, key, request)
                 if earlier is not None:
                     return Submission(earlier, replayed=True)
-            job = _insert_job(connection, request, owner, source_version)
+            job = _insert_job(connection, request, owner, further)
             if key is not None:
                 _insert_key(connection, owner, key, request, job.id)
             return Submission(job, replayed=False)
@@ -67,12 +73,20 @@ class SqlJobs:
         with self._database.read() as connection:
             return get_job(connection, job_id)
 
-    def claim(self, lease: Lease) -> Job | None:
-        # A look without the write lock first: idle workers poll every second.
-        with self._database.read() as connection:
-            if connection.execute(_oldest_free()).first() is None:
+    def claim(self, lease: Lease, lanes: Collection[Lane] = tuple(Lane)) -> Job | None:
+        for _ in range(CLAIM_TRIES):
+            # A look without the write lock first: idle workers poll every second.
+            with self._database.read() as connection:
+                owner = connection.execute(_least_served_owner(lanes)).scalar()
+            if owner is None:
                 return None
-        oldest = _oldest_free().with_for_update(skip_locked=True).scalar_subquery()
+            job = self._claim_of(owner, lease, lanes)
+            if job is not None:
+                return job
+        return None
+
+    def _claim_of(self, owner: str, lease: Lease, lanes: Collection[Lane]) -> Job | None:
+        oldest = _oldest_free(owner, lanes).with_for_update(skip_locked=True).scalar_subquery()
         with self._database.write() as connection:
             row = connection.execute(
                 update(jobs)
@@ -170,9 +184,36 @@ def _held_by(job: Job) -> ColumnElement[bool]:
     )
 
 
-def _oldest_free() -> Select[Any]:
+def _least_served_owner(lanes: Collection[Lane]) -> Select[Any]:
+    """Whose jobs are free, and of them who has the fewest running; then who has waited longest."""
+    free, running = jobs.alias(), jobs.alias()
+    at_work = (
+        select(func.count())
+        .where(
+            running.c.owner == free.c.owner,
+            running.c.status == JobStatus.PENDING,
+            running.c.lease_until > db_now(),
+        )
+        .correlate(free)
+        .scalar_subquery()
+    )
+    return (
+        select(free.c.owner)
+        .where(is_free(free), free.c.lane.in_(lanes))
+        .group_by(free.c.owner)
+        .order_by(at_work, func.min(free.c.created_at))
+        .limit(1)
+    )
+
+
+def _oldest_free(owner: str, lanes: Collection[Lane]) -> Select[Any]:
     job = jobs.alias()  # not correlated with the UPDATE that it stands in
-    return select(job.c.id).where(is_free(job)).order_by(job.c.created_at, job.c.id).limit(1)
+    return (
+        select(job.c.id)
+        .where(is_free(job), job.c.owner == owner, job.c.lane.in_(lanes))
+        .order_by(job.c.created_at, job.c.id)
+        .limit(1)
+    )
 
 
 def failed_with(error: MeterportError) -> dict[str, Any]:
@@ -185,7 +226,7 @@ def failed_with(error: MeterportError) -> dict[str, Any]:
 
 
 def _insert_job(
-    connection: Connection, request: ExportRequest, owner: str, source_version: int | None
+    connection: Connection, request: ExportRequest, owner: str, further: dict[str, Any]
 ) -> Job:
     row = connection.execute(
         insert_into(jobs)
@@ -204,7 +245,7 @@ def _insert_job(
             retries=0,
             cancel_requested=False,
             rows_written=0,
-            source_version=source_version,
+            **further,
         )
         .returning(*COLUMNS)
     ).one()

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, inspect, text
 from meterport.adapters.sql_database import Database
 from meterport.domain.errors import StartRefused
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 
 
 def upgrade(database: Database) -> None:

@@ -52,6 +52,7 @@ jobs = Table(
     Column("not_before", UtcDateTime),
     Column("cancel_requested", Boolean, nullable=False),
     Column("expires_at", UtcDateTime),
+    Column("lane", String, nullable=False),
 )
 
 idempotency_keys = Table(

@@ -105,6 +105,13 @@ class SourceUnavailable(ExportError):
     retryable = True
 
 
+class StorageUnavailable(ExportError):
+    """The object store did not answer; trying again later may help."""
+
+    code = "STORAGE_UNAVAILABLE"
+    retryable = True
+
+
 class SourceDataInvalid(ExportError):
     """The readings break READING_SCHEMA; somebody has to mend the store first."""
 

@@ -22,6 +22,21 @@ ANONYMOUS = "anonymous"
 """The owner of every job as long as the service asks for no keys."""
 
 
+SMALL_ROWS = 1_000_000
+"""An export that is estimated to have at most that many rows does not wait behind larger ones."""
+
+
+class Lane(StrEnum):
+    """Small exports never wait behind large ones: some workers take none of those."""
+
+    SMALL = "small"
+    LARGE = "large"
+
+    @classmethod
+    def of(cls, rows: int) -> "Lane":
+        return cls.SMALL if rows <= SMALL_ROWS else cls.LARGE
+
+
 class JobStatus(StrEnum):
     PENDING = "pending"
     COMPLETED = "completed"
@@ -100,6 +115,7 @@ class Job:
     status: JobStatus
     created_at: datetime
     updated_at: datetime
+    lane: Lane = Lane.SMALL
     attempt: int = 0
     crashes: int = 0
     retries: int = 0

@@ -9,5 +9,5 @@ SINCE = timedelta(seconds=2)
 
 
 def hand_on(*, archive: JobArchive, dispatcher: Dispatcher) -> None:
-    for job_id in archive.stranded(since=SINCE):
-        dispatcher.wake(job_id)
+    for job_id, lane in archive.stranded(since=SINCE):
+        dispatcher.wake(job_id, lane)

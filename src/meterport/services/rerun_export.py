@@ -2,7 +2,7 @@
 
 from meterport.domain.errors import JobNotFound
 from meterport.domain.jobs import Job
-from meterport.ports import Dispatcher, JobStore, ReadingSource, Space
+from meterport.ports import Dispatcher, JobStore, MeterCatalog, ReadingSource, Space
 from meterport.services.submit_export import submit_export
 
 
@@ -11,6 +11,7 @@ def rerun_export(
     *,
     jobs: JobStore,
     source: ReadingSource,
+    catalog: MeterCatalog,
     dispatcher: Dispatcher,
     space: Space,
 ) -> Job:
@@ -24,5 +25,10 @@ def rerun_export(
     version = earlier.source_version
     kept = version if version is not None and source.keeps(version) else None
     return submit_export(
-        earlier.request, jobs=jobs, dispatcher=dispatcher, space=space, source_version=kept
+        earlier.request,
+        jobs=jobs,
+        catalog=catalog,
+        dispatcher=dispatcher,
+        space=space,
+        source_version=kept,
     ).job

@@ -11,10 +11,11 @@ from meterport.domain.errors import (
     shown,
 )
 from meterport.domain.exports import ExportRequest, check_smart_meter_id
-from meterport.domain.jobs import ANONYMOUS
+from meterport.domain.jobs import ANONYMOUS, Lane
 from meterport.domain.period import Period, parse_instant
 from meterport.encoders import FORMATS
-from meterport.ports import Dispatcher, JobStore, Space, Submission
+from meterport.ports import Dispatcher, JobStore, MeterCatalog, Space, Submission
+from meterport.services.run_export import expected_rows
 
 REQUIRED = ("smart_meter_id", "start_datetime", "end_datetime")
 COMPRESSIONS = ("none",)
@@ -24,6 +25,7 @@ def submit_export(
     request: ExportRequest,
     *,
     jobs: JobStore,
+    catalog: MeterCatalog,
     dispatcher: Dispatcher,
     space: Space,
     owner: str = ANONYMOUS,
@@ -31,6 +33,8 @@ def submit_export(
     source_version: int | None = None,
 ) -> Submission:
     """Raises StorageFull rather than accept what could not be written."""
+    meter = catalog.get(request.smart_meter_id)
+    lane = Lane.SMALL if meter is None else Lane.of(expected_rows(request, meter))
     if idempotency_key is not None:
         _check_key(idempotency_key)
         earlier = jobs.earlier(request, owner=owner, idempotency_key=idempotency_key)
@@ -42,9 +46,10 @@ def submit_export(
         owner=owner,
         idempotency_key=idempotency_key,
         source_version=source_version,
+        lane=lane,
     )
     if not submission.replayed:
-        dispatcher.wake(submission.job.id)
+        dispatcher.wake(submission.job.id, lane)
     return submission
 
 

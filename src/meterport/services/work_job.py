@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -17,7 +17,7 @@ from meterport.domain.errors import (
     ServiceUnavailable,
 )
 from meterport.domain.exports import ExportFile
-from meterport.domain.jobs import KEEP_FILES, Hold, Job, Lease, RetryPolicy
+from meterport.domain.jobs import KEEP_FILES, Hold, Job, Lane, Lease, RetryPolicy
 from meterport.ports import JobStore, MeterCatalog, ObjectStore, ReadingSource, Stopping
 from meterport.services.heartbeat import BEAT_S, HandedBack, Heartbeat, LeaseLost
 from meterport.services.run_export import expected_rows, find_meter, run_export
@@ -45,9 +45,9 @@ class Workplace:
     abandon: Callable[[], None] = lambda: None
 
 
-def work_job(at: Workplace) -> bool:
-    """Work on the oldest free job; False if there is none."""
-    job = at.jobs.claim(at.lease)
+def work_job(at: Workplace, lanes: Collection[Lane] = tuple(Lane)) -> bool:
+    """Work on the fairest free job of those lanes; False if there is none."""
+    job = at.jobs.claim(at.lease, lanes)
     if job is None:
         return False
     with structlog.contextvars.bound_contextvars(job=job.id, attempt=job.attempt):

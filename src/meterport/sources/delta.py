@@ -14,10 +14,11 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from meterport.domain.errors import SourceDataInvalid, SourceUnavailable, VersionGone
-from meterport.domain.period import Period, iso_utc
+from meterport.domain.period import Period
 from meterport.domain.readings import FRAME_ROWS, KEY, MeterSummary
 from meterport.sources import delta_log
 from meterport.sources.delta_table import DataFile, data_files, lazy
+from meterport.sources.order import in_order
 
 _METER, _TIME = pl.col("smart_meter_id"), pl.col("timestamp")
 
@@ -53,7 +54,7 @@ class DeltaSource:
             rows = self._lazy(files).filter(wanted)
             last: tuple[str, datetime] | None = None
             for part in self._parts(rows, at_most=sum(f.rows for f in files)):
-                frame = _in_order(rows.filter(part).select(_with_key(columns)).collect(), last)
+                frame = in_order(rows.filter(part).select(_with_key(columns)).collect(), last)
                 if not frame.is_empty():
                     last = frame.select(KEY).row(-1)
                     yield frame.select(columns)
@@ -141,31 +142,6 @@ def _time_then_meter(file: DataFile) -> tuple[str, str, datetime]:
 
 def _with_key(columns: Sequence[str]) -> list[str]:
     return [*columns, *(name for name in KEY if name not in columns)]
-
-
-def _in_order(frame: pl.DataFrame, last: tuple[str, datetime] | None) -> pl.DataFrame:
-    """The frame, sorted; two readings of one meter at one time are an error of the store."""
-    if not _strictly_ascending(frame):
-        frame = frame.sort(KEY)
-        if not _strictly_ascending(frame):
-            raise _duplicate(frame)
-    if last is not None and not frame.is_empty() and frame.select(KEY).row(0) <= last:
-        raise SourceDataInvalid("The readings are not in order", "Import the meter's month again")
-    return frame
-
-
-def _strictly_ascending(frame: pl.DataFrame) -> bool:
-    same_meter = _METER.shift() == _METER
-    wrong = (same_meter & (_TIME.shift() >= _TIME)) | (_METER.shift() > _METER)
-    return not frame.select(wrong.any()).item()
-
-
-def _duplicate(frame: pl.DataFrame) -> SourceDataInvalid:
-    meter, time = frame.filter(frame.select(KEY).is_duplicated()).select(KEY).row(0)
-    return SourceDataInvalid(
-        f"Smart meter '{meter}' has more than one reading at {iso_utc(time)}",
-        "Import that meter's month again: of two readings with one key the later import wins",
-    )
 
 
 @contextmanager

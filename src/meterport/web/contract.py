@@ -76,6 +76,7 @@ def create_export(
     submission = submit_export(
         request,
         jobs=services.jobs,
+        catalog=services.catalog,
         dispatcher=services.dispatcher,
         space=services.space,
         idempotency_key=idempotency_key,
@@ -126,6 +127,7 @@ def download_export(
         media_type=format.media_type,
         last_modified=job.updated_at,
         expires_at=job.expires_at,
+        is_verified=not services.objects.is_remote,
     )
 
 

@@ -5,6 +5,7 @@ RFC 8594 (Sunset).
 """
 
 import base64
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,12 +38,22 @@ class Part:
 class FileResponse(Response):
     """Sends a part of an open file and closes it, whatever happens on the way."""
 
-    def __init__(self, file: BinaryIO, part: Part, status: int, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        part: Part,
+        status: int,
+        headers: Mapping[str, str],
+        *,
+        sha256: str | None = None,
+    ) -> None:
+        """`sha256`: what the whole file has to have; its last chunk is sent only if it has."""
         super().__init__(
             None, status, headers={**headers, "Content-Length": str(part.end - part.first)}
         )
         self._file = file
         self._part = part
+        self._sha256 = sha256
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._file:
@@ -60,11 +71,15 @@ class FileResponse(Response):
     async def _send_part(self, send: Send) -> None:
         await to_thread.run_sync(self._file.seek, self._part.first)
         left = self._part.end - self._part.first
+        digest = hashlib.sha256()
         while left > 0:
             chunk = await to_thread.run_sync(self._file.read, min(left, CHUNK_BYTES))
             if not chunk:
                 raise OSError("the file became shorter while it was sent")
             left -= len(chunk)
+            digest.update(chunk)
+            if not left and self._sha256 not in (None, digest.hexdigest()):
+                raise OSError("the file in the store is not the one that was written")
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
@@ -77,6 +92,7 @@ def file_response(
     media_type: str,
     last_modified: datetime,
     expires_at: datetime | None,
+    is_verified: bool,
 ) -> Response:
     """200, 206, 304 or 416. Takes over `opened` and closes it."""
     etag = f'"{file.sha256}"'
@@ -105,7 +121,8 @@ def file_response(
         opened.close()
         return error_response(error, request_id(request), {"Content-Range": f"bytes */{size}"})
     if part is None:
-        return FileResponse(opened, Part(0, size), 200, headers)
+        sha256 = None if is_verified else file.sha256
+        return FileResponse(opened, Part(0, size), 200, headers, sha256=sha256)
     headers["Content-Range"] = f"bytes {part.first}-{part.end - 1}/{size}"
     return FileResponse(opened, part, 206, headers)
 

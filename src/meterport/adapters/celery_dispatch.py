@@ -1,0 +1,77 @@
+"""Wake-up through Celery: a message is a token for its lane, and says a job's id as a hint.
+
+Sent from a thread of its own with short time-outs and no retry, so that nobody waits for a broker
+that is down. What is lost is found in the jobs table by housekeeping, and sent again.
+"""
+
+import queue
+import threading
+from typing import TYPE_CHECKING
+
+import structlog
+
+from meterport.domain.jobs import JobId, Lane
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+TASK = "meterport.work"
+UNSENT = 1000
+"""Messages that may wait for a slow broker; more are dropped."""
+
+log = structlog.get_logger()
+
+
+class CeleryDispatch:
+    def __init__(self, broker_url: str) -> None:
+        self._broker_url = broker_url
+        self._unsent: queue.Queue[tuple[JobId, Lane]] = queue.Queue(UNSENT)
+        self._lock = threading.Lock()
+        self._sender: threading.Thread | None = None
+
+    def wake(self, job_id: JobId, lane: Lane) -> None:
+        self._start()
+        try:
+            self._unsent.put_nowait((job_id, lane))
+        except queue.Full:
+            log.warning("wake_up_dropped", job=job_id)
+
+    def _start(self) -> None:
+        # Late, and not before a fork: a thread does not survive one.
+        with self._lock:
+            if self._sender is None:
+                self._sender = threading.Thread(target=self._send, name="celery", daemon=True)
+                self._sender.start()
+
+    def _send(self) -> None:
+        app = broker(self._broker_url)
+        while True:
+            job_id, lane = self._unsent.get()
+            try:
+                app.send_task(TASK, (lane.value, job_id), queue=queue_of(lane), retry=False)
+            except (OSError, app.connection().connection_errors) as error:
+                log.warning("broker_unreachable", job=job_id, reason=type(error).__name__)
+
+
+def broker(url: str) -> "Celery":
+    """Celery's application, as sender and worker share it."""
+    from celery import Celery
+
+    app = Celery("meterport", broker=url, set_as_current=False)
+    app.conf.update(
+        task_acks_late=True,
+        task_default_queue=queue_of(Lane.SMALL),
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=2,
+        broker_transport_options={"socket_connect_timeout": 2, "socket_timeout": 10},
+    )
+    return app
+
+
+def queue_of(lane: Lane) -> str:
+    return f"meterport-{lane.value}"

