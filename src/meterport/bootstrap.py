@@ -20,7 +20,7 @@ from meterport.adapters.sql_leases import SqlLeases
 from meterport.adapters.sql_meters import SqlMeters
 from meterport.adapters.sql_schema import REVISIONS, check, revision, upgrade
 from meterport.adapters.sqlite_backup import SqliteBackup
-from meterport.domain.errors import StartRefused
+from meterport.domain.errors import SourceUnavailable, StartRefused
 from meterport.durable import make_folder
 from meterport.ports import (
     Checkup,
@@ -43,6 +43,8 @@ from meterport.settings import Settings
 from meterport.sources.delta import DeltaSource
 from meterport.sources.delta_store import DeltaReadings
 from meterport.sources.delta_upkeep import DeltaUpkeep
+from meterport.sources.table_files import TableFiles
+from meterport.sources.table_folder import TableFolder
 
 MARKER = "restore-under-way"
 SQLITE = "sqlite:///"
@@ -77,8 +79,14 @@ def connect(settings: Settings) -> Services:
 
 
 def _services(settings: Settings, database: Database) -> Services:
-    try:
+    with _extras():
         return _connected(settings, database)
+
+
+@contextmanager
+def _extras() -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise StartRefused(
             f"these settings need {error.name}; install meterport[distributed]"
@@ -88,7 +96,7 @@ def _services(settings: Settings, database: Database) -> Services:
 def _connected(settings: Settings, database: Database) -> Services:
     # All of them are one disk unless the operator chose others.
     folders = [settings.data]
-    if not settings.readings_in_database:
+    if not (settings.readings_in_database or settings.readings_in_store):
         folders.append(settings.readings)
     if not settings.files_in_store:
         folders.append(settings.files)
@@ -135,12 +143,22 @@ def _readings(settings: Settings, database: Database, space: Space) -> dict[str,
 
         table = PostgresSource(settings.readings_url)
         return {"source": table, "catalog": table, "readings": ReadOnly(), "upkeep": ReadOnly()}
+    files = _table_files(settings)
     return {
-        "source": DeltaSource(settings.readings),
+        "source": DeltaSource(files),
         "catalog": SqlMeters(database),
-        "readings": DeltaReadings(settings.readings, space=space),
-        "upkeep": DeltaUpkeep(settings.readings),
+        "readings": DeltaReadings(files, space=space),
+        "upkeep": DeltaUpkeep(files),
     }
+
+
+def _table_files(settings: Settings) -> TableFiles:
+    if settings.readings_in_store:
+        from meterport.sources.table_store import TableStore
+
+        home = settings.data.absolute()
+        return TableStore(settings.readings_url, settings.store_options, staging=home)
+    return TableFolder(settings.readings)
 
 
 def _objects(settings: Settings, space: Space) -> ObjectStore:
@@ -196,11 +214,19 @@ def prepare(settings: Settings) -> Services:
         if not settings.files_in_store:
             make_folder(settings.files)
         if not settings.readings_in_database:
-            DeltaReadings(settings.readings).create()
+            _create_table(settings)
     database = upgrade_schema(settings)
     services = _services(settings, database)
     refresh_meters(source=services.source, catalog=services.catalog)
     return services
+
+
+def _create_table(settings: Settings) -> None:
+    try:
+        with _extras():
+            DeltaReadings(_table_files(settings)).create()
+    except SourceUnavailable as error:
+        raise StartRefused(error.message, error.details) from error
 
 
 _held: list[IO[bytes]] = []

@@ -98,6 +98,16 @@ def _check_replaceable(places: Sequence[_Place], replace: bool) -> None:
 def _places(settings: Settings) -> list[_Place]:
     if not settings.jobs_url.startswith(SQLITE):
         raise BackupRefused("only a home on SQLite can be restored; use the database's own tools")
+    if settings.readings_in_store or settings.readings_in_database:
+        raise BackupRefused(
+            "METERPORT_READINGS_URL names no folder, and only folders can be restored; empty it, "
+            "restore into another --data, and copy its readings to the store, _delta_log last"
+        )
+    if settings.files_in_store:
+        raise BackupRefused(
+            "METERPORT_FILES_URL names no folder, and only folders can be restored; empty it, "
+            "restore into another --data, and copy its exports to the store"
+        )
     return [
         _Place(DATABASE, Path(settings.jobs_url.removeprefix(SQLITE)).resolve()),
         _Place(READINGS, settings.readings.resolve()),

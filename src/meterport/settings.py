@@ -29,7 +29,11 @@ class Settings(BaseSettings):
         str, Field(description="SQLAlchemy URL of the jobs; empty: SQLite in the data folder")
     ] = ""
     readings_url: Annotated[
-        str, Field(description="Folder of the Delta table, or postgresql:// URL; empty: readings/")
+        str,
+        Field(
+            description="Folder or s3://, gs://, az:// URL of the Delta table, or a table's "
+            "postgresql:// URL; empty: readings/"
+        ),
     ] = ""
     files_url: Annotated[
         str,
@@ -121,6 +125,11 @@ class Settings(BaseSettings):
     def readings_in_database(self) -> bool:
         """Whether the readings are in a table of PostgreSQL, and not in the folder `readings`."""
         return self.readings_url.startswith("postgresql")
+
+    @property
+    def readings_in_store(self) -> bool:
+        """Whether the Delta table lies in an object store, and not in the folder `readings`."""
+        return self.readings_url.partition("://")[0] in STORES
 
     @property
     def readings(self) -> Path:

@@ -22,6 +22,7 @@ from meterport.restore import restore
 from meterport.services import open_export
 from meterport.services.rerun_export import rerun_export
 from meterport.sources.delta_upkeep import DeltaUpkeep
+from meterport.sources.table_folder import TableFolder
 from meterport.web.app import create_app
 from tests import make
 from tests.answers import assert_refused
@@ -208,7 +209,9 @@ def readings(tmp_path: Path) -> make.Home:
 def test_the_scrub_names_each_damaged_file_and_no_other(chaos: Chaos, readings: make.Home) -> None:
     folder = readings.settings.readings
 
-    damage_readings(chaos, DeltaUpkeep(folder), folder, files=chaos.size(40, full=1500))
+    damage_readings(
+        chaos, DeltaUpkeep(TableFolder(folder)), folder, files=chaos.size(40, full=1500)
+    )
 
     assert chaos.found == []
 
@@ -216,7 +219,7 @@ def test_the_scrub_names_each_damaged_file_and_no_other(chaos: Chaos, readings: 
 def test_a_scrub_that_only_looks_at_sizes_is_caught(chaos: Chaos, readings: make.Home) -> None:
     broken = chaos.toothless("sizes_only")
     folder = readings.settings.readings
-    upkeep = DeltaUpkeep(folder)
+    upkeep = DeltaUpkeep(TableFolder(folder))
     upkeep.scrub = upkeep.look_over  # type: ignore[method-assign,assignment]
 
     damage_readings(broken, upkeep, folder, files=40)

@@ -17,7 +17,7 @@ import pytest
 from meterport.adapters.local_disk import free_bytes
 from meterport.domain.errors import ImportRefused, StorageFull
 from meterport.sources.delta_store import DeltaReadings
-from meterport.sources.delta_table import files_on_disk
+from meterport.sources.table_folder import TableFolder
 from tests import make
 from tests.chaos.harness import Chaos
 from tests.chaos.load import csv_with
@@ -131,7 +131,7 @@ def refuse_at_each_check(chaos: Chaos, home: make.Home) -> None:
     before = files(home)
     for checks in itertools.count():
         full = FullAfter(checks)
-        store = DeltaReadings(home.settings.readings, space=full)
+        store = DeltaReadings(TableFolder(home.settings.readings), space=full)
         stopped = make.Home(home.settings, replace(home.services, readings=store))
         try:
             stopped.load(values(ROWS, 1))
@@ -146,7 +146,7 @@ def refuse_at_each_check(chaos: Chaos, home: make.Home) -> None:
 
 
 def files(home: make.Home) -> set[str]:
-    return set(files_on_disk(home.settings.readings))
+    return set(TableFolder(home.settings.readings).data_files())
 
 
 def test_an_import_that_is_refused_at_any_time_leaves_nothing(chaos: Chaos, tmp_path: Path) -> None:

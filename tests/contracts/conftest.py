@@ -22,9 +22,12 @@ from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_schema import upgrade
 from meterport.domain.period import Period
 from meterport.domain.readings import FRAME_ROWS, Merged
-from meterport.ports import ReadingSource, ReadingStore
+from meterport.ports import ReadingSource, ReadingStore, ReadingUpkeep
 from meterport.sources.delta import DeltaSource
 from meterport.sources.delta_store import FILE_ROWS, DeltaReadings
+from meterport.sources.delta_upkeep import DeltaUpkeep
+from meterport.sources.table_files import TableFiles
+from tests.contracts.places import File, FolderPlace, Place, new_store_place
 
 T = TypeVar("T")
 Row = tuple[str, str, float | None]
@@ -191,7 +194,14 @@ class Readings:
 
     store: ReadingStore
     source: ReadingSource
-    folder: Path
+    place: Place
+
+    @property
+    def files(self) -> TableFiles:
+        return self.place.files
+
+    def at(self, path: str) -> File:
+        return self.place.at(path)
 
     def merge(
         self,
@@ -217,23 +227,38 @@ class OpenReadings(Protocol):
     def __call__(self, *, file_rows: int = FILE_ROWS, frame_rows: int = FRAME_ROWS) -> Readings: ...
 
 
-def delta_folder(
-    folder: Path, *, file_rows: int = FILE_ROWS, frame_rows: int = FRAME_ROWS
+def delta_table(
+    place: Place, *, file_rows: int = FILE_ROWS, frame_rows: int = FRAME_ROWS
 ) -> Readings:
-    store = DeltaReadings(folder, file_rows=file_rows)
+    """The table there, which is made unless it exists."""
+    store = DeltaReadings(place.files, file_rows=file_rows)
     store.create()
-    return Readings(store, DeltaSource(folder, frame_rows=frame_rows), folder)
+    return Readings(store, DeltaSource(place.files, frame_rows=frame_rows), place)
 
 
-READINGS: Mapping[str, Callable[..., Readings]] = {"delta-folder": delta_folder}
+def delta_folder(folder: Path) -> Readings:
+    return delta_table(FolderPlace(folder))
 
 
-@pytest.fixture(params=READINGS)
-def open_readings(request: pytest.FixtureRequest, tmp_path: Path) -> OpenReadings:
+@pytest.fixture(params=["folder", "store"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Where the test's one table of readings lies."""
+    if request.param == "folder":
+        return FolderPlace(tmp_path / "readings")
+    return new_store_place(request.getfixturevalue("s3"), tmp_path / "staging")
+
+
+@pytest.fixture
+def open_readings(place: Place) -> OpenReadings:
     """Opens the test's one store of readings, with the sizes that the test chooses."""
-    return partial(READINGS[request.param], tmp_path / "readings")
+    return partial(delta_table, place)
 
 
 @pytest.fixture
 def readings(open_readings: OpenReadings) -> Readings:
     return open_readings()
+
+
+@pytest.fixture
+def upkeep(readings: Readings) -> ReadingUpkeep:
+    return DeltaUpkeep(readings.files)

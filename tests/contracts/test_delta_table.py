@@ -1,7 +1,8 @@
-"""What the readings store leaves on the disk, and what becomes of it when the disk is bad."""
+"""What the readings store leaves in its place, and what becomes of it when that is bad."""
 
 import base64
 import hashlib
+import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from deltalake import DeltaTable
 
 from meterport.domain.errors import (
     ImportBusy,
@@ -19,19 +19,16 @@ from meterport.domain.errors import (
     SourceUnavailable,
 )
 from meterport.domain.readings import FRAME_ROWS, KEY, READING_SCHEMA
+from meterport.sources import delta_log
 from meterport.sources.delta import DeltaSource
 from meterport.sources.delta_table import DataFile, commit, create, data_files, write_data_file
 from tests import make
-from tests.contracts.conftest import ALL, Readings, delta_folder, largest_file
+from tests.contracts.conftest import ALL, OpenReadings, Readings, largest_file
+from tests.contracts.places import File, Place
 
 MINUTE = timedelta(minutes=1)
 JAN_1 = make.JANUARY
 FEB_1 = datetime(2024, 2, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def readings(tmp_path: Path) -> Readings:
-    return delta_folder(tmp_path / "readings")
 
 
 def of(meter: str, *energy_kwh: float | None, start: datetime = JAN_1) -> pl.DataFrame:
@@ -40,16 +37,16 @@ def of(meter: str, *energy_kwh: float | None, start: datetime = JAN_1) -> pl.Dat
 
 def live(readings: Readings) -> dict[str, DataFile]:
     """The files of the newest version, by path."""
-    return {file.path: file for file in data_files(DeltaTable(str(readings.folder)))}
+    return {file.path: file for file in data_files(readings.files.table())}
 
 
-def only_file(readings: Readings) -> Path:
+def only_file(readings: Readings) -> File:
     (path,) = live(readings)
-    return readings.folder / path
+    return readings.at(path)
 
 
 def staged(readings: Readings) -> list[Path]:
-    return list(readings.folder.glob("_staging-*"))
+    return list(readings.place.staging.glob("_staging-*"))
 
 
 def test_a_data_file_is_named_after_its_month_and_its_content(readings: Readings) -> None:
@@ -59,7 +56,7 @@ def test_a_data_file_is_named_after_its_month_and_its_content(readings: Readings
 
     assert {file.month: file.rows for file in found.values()} == {"2024-01": 3, "2024-02": 1}
     for path, file in found.items():
-        data = (readings.folder / path).read_bytes()
+        data = readings.at(path).read_bytes()
         assert path == f"month={file.month}/{hashlib.sha256(data).hexdigest()}.parquet"
         assert len(data) == file.size_bytes
 
@@ -67,7 +64,7 @@ def test_a_data_file_is_named_after_its_month_and_its_content(readings: Readings
 def test_a_data_file_is_sorted_and_has_the_one_schema(readings: Readings) -> None:
     readings.merge(of("B", 3, 4), of("A", 2, start=JAN_1 + MINUTE), of("A", 1))
 
-    found = pl.read_parquet(only_file(readings), hive_partitioning=False)
+    found = pl.read_parquet(only_file(readings).read_bytes())
 
     assert found.schema == READING_SCHEMA
     assert found["energy_kwh"].to_list() == [1, 2, 3, 4]
@@ -87,8 +84,9 @@ def test_another_program_reads_the_table_and_its_versions(readings: Readings) ->
     readings.merge(of("A", 1, 2))
     readings.merge(of("A", 20, start=JAN_1 + MINUTE), of("B", 3, start=FEB_1))
 
-    newest = pl.scan_delta(str(readings.folder)).sort(KEY).collect()
-    first = pl.scan_delta(str(readings.folder), version=1).sort(KEY).collect()
+    uri, options = readings.place.uri, dict(readings.place.options)
+    newest = pl.scan_delta(uri, storage_options=options).sort(KEY).collect()
+    first = pl.scan_delta(uri, version=1, storage_options=options).sort(KEY).collect()
 
     assert newest["energy_kwh"].to_list() == [1, 20, 3]
     assert newest["month"].to_list() == ["2024-01", "2024-01", "2024-02"]
@@ -116,11 +114,11 @@ def test_only_the_files_that_hold_a_new_key_are_written_again(readings: Readings
     after = live(readings)
     assert [file.first_time for path, file in after.items() if path in before] == [JAN_1 + MINUTE]
     assert [file.first_time for path, file in after.items() if path not in before] == [JAN_1]
-    assert all((readings.folder / path).exists() for path in before)
+    assert all(readings.at(path).exists() for path in before)
 
 
-def test_small_files_are_several_of_a_month(tmp_path: Path) -> None:
-    readings = delta_folder(tmp_path, file_rows=3)
+def test_small_files_are_several_of_a_month(open_readings: OpenReadings) -> None:
+    readings = open_readings(file_rows=3)
 
     readings.merge(of("A", 1, 2), of("B", 3, 4), of("C", 5), of("D", 6, 7, 8, 9), of("E", 10))
 
@@ -136,7 +134,7 @@ def test_small_files_are_several_of_a_month(tmp_path: Path) -> None:
 def test_a_table_is_created_once(readings: Readings) -> None:
     readings.merge(of("A", 1))
 
-    create(readings.folder)
+    create(readings.files)
 
     assert readings.rows("A") == [("A", "01-01T00:00", 1)]
 
@@ -160,12 +158,12 @@ def test_an_import_that_ends_by_an_error_leaves_the_table_and_no_spool(readings:
         readings.merge(of("A", 3), fence=lost)
 
     assert live(readings) == before
-    assert DeltaTable(str(readings.folder)).version() == 1
+    assert readings.source.version() == 1
     assert staged(readings) == []
 
 
 def test_what_a_killed_import_left_is_cleared_by_the_next(readings: Readings) -> None:
-    leftover = readings.folder / "_staging-killed" / "2024-01"
+    leftover = readings.place.staging / "_staging-killed" / "2024-01"
     leftover.mkdir(parents=True)
     (leftover / "00000000.parquet").write_bytes(b"half a fi")
 
@@ -217,54 +215,61 @@ def test_a_damaged_file_is_never_written_again_as_if_it_were_whole(
 ) -> None:
     """Polars reads many a wrong byte as a wrong value, and a new file would have a right digest."""
     readings.merge(of("A", *(0.37 * n for n in range(50))))
-    path = only_file(readings)
-    data = path.read_bytes()
-    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    (path,) = live(readings)
+    file = readings.at(path)
+    data = file.read_bytes()
+    file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
 
     with pytest.raises(ImportRefused):
         readings.merge(of("A", 9))
 
-    assert only_file(readings) == path
+    assert list(live(readings)) == [path]
 
 
-def garbage(path: Path) -> None:
-    path.write_bytes(b"PAR1" + b"x" * 5_000 + b"PAR1")
+def garbage(file: File) -> None:
+    file.write_bytes(b"PAR1" + b"x" * 5_000 + b"PAR1")
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
+def truncate(file: File) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
 
 
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
+def empty(file: File) -> None:
+    file.write_bytes(b"")
 
 
-def other_schema(path: Path) -> None:
-    pl.DataFrame({"timestamp": ["2024-01-01"], "smart_meter_id": [123]}).write_parquet(path)
+def other_schema(file: File) -> None:
+    buffer = io.BytesIO()
+    pl.DataFrame({"timestamp": ["2024-01-01"], "smart_meter_id": [123]}).write_parquet(buffer)
+    file.write_bytes(buffer.getvalue())
 
 
-def unknown_time_zone(path: Path) -> None:
+def unknown_time_zone(file: File) -> None:
     """A damaged schema, at which Polars 2.1 does not raise but panics."""
-    data = path.read_bytes()
+    data = file.read_bytes()
     schema = re.search(rb"ARROW:schema.{0,8}?([A-Za-z0-9+/=]{40,})", data, re.DOTALL)
     assert schema is not None
     arrow = base64.b64decode(schema[1])
     assert b"UTC" in arrow
-    path.write_bytes(data.replace(schema[1], base64.b64encode(arrow.replace(b"UTC", b"oTC"))))
+    file.write_bytes(data.replace(schema[1], base64.b64encode(arrow.replace(b"UTC", b"oTC"))))
 
 
-DAMAGES: Mapping[str, Callable[[Path], None]] = {
+def removed(file: File) -> None:
+    file.unlink()
+
+
+DAMAGES: Mapping[str, Callable[[File], None]] = {
     "garbage": garbage,
     "truncated": truncate,
     "empty": empty,
     "other_schema": other_schema,
     "unknown_time_zone": unknown_time_zone,
-    "removed": Path.unlink,
+    "removed": removed,
 }
 READS: Mapping[str, Callable[[Readings], object]] = {
     "scan": lambda readings: readings.rows("A"),
     "scan_in_frames": lambda readings: list(
-        DeltaSource(readings.folder, frame_rows=1).scan("A", ALL, columns=KEY)
+        DeltaSource(readings.files, frame_rows=1).scan("A", ALL, columns=KEY)
     ),
     "summaries": lambda readings: list(readings.source.summaries()),
 }
@@ -285,7 +290,7 @@ def test_a_damaged_data_file_is_an_error_of_the_source(
 @pytest.mark.parametrize("log", [b"{", b"garbage\n" * 10, b'{"add": {}}\n', bytes(500)])
 def test_a_damaged_log_is_an_error_of_the_source(log: bytes, readings: Readings) -> None:
     readings.merge(of("A", 1))
-    (readings.folder / "_delta_log" / f"{1:020}.json").write_bytes(log)
+    readings.at(delta_log.entry(1)).write_bytes(log)
 
     for read in READS.values():
         with pytest.raises((SourceUnavailable, SourceDataInvalid)):
@@ -295,7 +300,7 @@ def test_a_damaged_log_is_an_error_of_the_source(log: bytes, readings: Readings)
 def test_an_empty_log_entry_is_a_version_without_a_change(readings: Readings) -> None:
     """As a power cut may leave it, before the import was answered."""
     readings.merge(of("A", 1))
-    (readings.folder / "_delta_log" / f"{2:020}.json").touch()
+    readings.at(delta_log.entry(2)).write_bytes(b"")
 
     before = readings.rows("A")
     merged = readings.merge(of("A", 2, start=JAN_1 + MINUTE))
@@ -305,8 +310,8 @@ def test_an_empty_log_entry_is_a_version_without_a_change(readings: Readings) ->
     assert readings.rows("A") == [("A", "01-01T00:00", 1), ("A", "01-01T00:01", 2)]
 
 
-def test_a_store_that_does_not_exist_is_unavailable(tmp_path: Path) -> None:
-    source = DeltaSource(tmp_path / "absent")
+def test_a_store_that_does_not_exist_is_unavailable(place: Place) -> None:
+    source = DeltaSource(place.files)
 
     with pytest.raises(SourceUnavailable):
         source.version()
@@ -320,10 +325,10 @@ def test_a_store_that_does_not_exist_is_unavailable(tmp_path: Path) -> None:
 def test_a_key_that_is_in_two_files_fails_the_scan(frame_rows: int, readings: Readings) -> None:
     readings.merge(of("A", 1, 2, 3))
     by_force = write_data_file(
-        readings.folder, "2024-01", of("A", 20, start=JAN_1 + MINUTE).vstack(of("B", 4))
+        readings.files, "2024-01", of("A", 20, start=JAN_1 + MINUTE).vstack(of("B", 4))
     )
-    commit(readings.folder, DeltaTable(str(readings.folder)), [by_force], [])
-    source = DeltaSource(readings.folder, frame_rows=frame_rows)
+    commit(readings.files, readings.files.table(), [by_force], [])
+    source = DeltaSource(readings.files, frame_rows=frame_rows)
 
     with pytest.raises(SourceDataInvalid) as failure:
         list(source.scan("AB", ALL, columns=["energy_kwh"]))
@@ -334,11 +339,11 @@ def test_a_key_that_is_in_two_files_fails_the_scan(frame_rows: int, readings: Re
 
 
 def test_a_commit_from_a_table_that_moved_on_is_refused(readings: Readings) -> None:
-    stale = DeltaTable(str(readings.folder))
+    stale = readings.files.table()
     readings.merge(of("A", 1))
-    file = write_data_file(readings.folder, "2024-01", of("A", 2))
+    file = write_data_file(readings.files, "2024-01", of("A", 2))
 
     with pytest.raises(ImportBusy, match="import again"):
-        commit(readings.folder, stale, [file], [])
+        commit(readings.files, stale, [file], [])
 
     assert readings.rows("A") == [("A", "01-01T00:00", 1)]

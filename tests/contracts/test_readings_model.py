@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meterport.domain.readings import READING_SCHEMA, Merged, MeterSummary
-from tests.contracts.conftest import READINGS, Readings
+from tests.brokers import Store
+from tests.contracts.conftest import Readings, delta_table
+from tests.contracts.places import FolderPlace, new_store_place
 
 Key = tuple[str, datetime]
 Batch = list[tuple[Key, int]]
@@ -78,27 +79,39 @@ def counted(merged: Merged) -> Counter[str]:
     )
 
 
-@pytest.mark.parametrize("kind", READINGS)
 @settings(max_examples=20, deadline=None)
 @given(imports=IMPORTS, file_rows=SIZES, frame_rows=SIZES)
 def test_any_imports_leave_what_a_dict_would_hold(
-    kind: str, imports: list[list[Batch]], file_rows: int, frame_rows: int
+    imports: list[list[Batch]], file_rows: int, frame_rows: int
 ) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        place = FolderPlace(Path(folder) / "readings")
+        check(delta_table(place, file_rows=file_rows, frame_rows=frame_rows), imports)
+
+
+@settings(max_examples=5, deadline=None)
+@given(imports=IMPORTS, file_rows=SIZES, frame_rows=SIZES)
+def test_any_imports_into_a_store_leave_what_a_dict_would_hold(
+    s3: Store, imports: list[list[Batch]], file_rows: int, frame_rows: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        place = new_store_place(s3, Path(folder))
+        check(delta_table(place, file_rows=file_rows, frame_rows=frame_rows), imports)
+
+
+def check(readings: Readings, imports: list[list[Batch]]) -> None:
     model = Model()
     catalogue: dict[str, MeterSummary] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        readings = READINGS[kind](Path(folder), file_rows=file_rows, frame_rows=frame_rows)
+    for batches in imports:
+        merged = readings.merge(*(frame(batch) for batch in batches))
+        assert counted(merged) == model.merge(batches)
+        model.versions[merged.version] = model.rows
+        for added in merged.added:
+            known = catalogue.get(added.smart_meter_id)
+            catalogue[added.smart_meter_id] = known.plus(added) if known else added
 
-        for batches in imports:
-            merged = readings.merge(*(frame(batch) for batch in batches))
-            assert counted(merged) == model.merge(batches)
-            model.versions[merged.version] = model.rows
-            for added in merged.added:
-                known = catalogue.get(added.smart_meter_id)
-                catalogue[added.smart_meter_id] = known.plus(added) if known else added
-
-        assert scanned(readings) == expected(model.rows)
-        for version, rows in model.versions.items():
-            assert scanned(readings, version) == expected(rows)
-        assert list(readings.source.summaries()) == model.summaries()
-        assert sorted(catalogue.values(), key=lambda m: m.smart_meter_id) == model.summaries()
+    assert scanned(readings) == expected(model.rows)
+    for version, rows in model.versions.items():
+        assert scanned(readings, version) == expected(rows)
+    assert list(readings.source.summaries()) == model.summaries()
+    assert sorted(catalogue.values(), key=lambda m: m.smart_meter_id) == model.summaries()

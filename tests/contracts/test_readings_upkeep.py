@@ -8,7 +8,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
 from meterport.domain.errors import ImportBusy, SourceDataInvalid, SourceUnavailable, VersionGone
@@ -18,22 +17,13 @@ from meterport.ports import ReadingUpkeep
 from meterport.sources.delta_table import DataFile, data_files
 from meterport.sources.delta_upkeep import SMALL_FILES, DeltaUpkeep
 from tests import make
-from tests.contracts.conftest import ALL, Readings, delta_folder
+from tests.contracts.conftest import ALL, OpenReadings, Readings, delta_folder
+from tests.contracts.places import File
 
 MINUTE = timedelta(minutes=1)
 JAN_1 = make.JANUARY
 FEB_1 = datetime(2024, 2, 1, tzinfo=UTC)
 JANUARY, FEBRUARY = "2024-01", "2024-02"
-
-
-@pytest.fixture
-def readings(tmp_path: Path) -> Readings:
-    return delta_folder(tmp_path / "readings")
-
-
-@pytest.fixture
-def upkeep(readings: Readings) -> ReadingUpkeep:
-    return DeltaUpkeep(readings.folder)
 
 
 def nothing() -> None:
@@ -56,7 +46,7 @@ def one_by_one(readings: Readings, imports: int, *, start: datetime = JAN_1) -> 
 
 def live(readings: Readings, month: str = "") -> dict[str, DataFile]:
     """The files of the newest version, by path."""
-    files = data_files(DeltaTable(str(readings.folder)))
+    files = data_files(readings.files.table())
     return {file.path: file for file in files if file.month.startswith(month)}
 
 
@@ -85,13 +75,13 @@ def test_a_month_of_many_small_files_is_crowded(readings: Readings, upkeep: Read
     assert upkeep.crowded_months() == [JANUARY]
 
 
-def test_a_month_of_many_full_files_is_not_crowded(tmp_path: Path) -> None:
-    readings = delta_folder(tmp_path, file_rows=4)
+def test_a_month_of_many_full_files_is_not_crowded(open_readings: OpenReadings) -> None:
+    readings = open_readings(file_rows=4)
     for n in range(SMALL_FILES):
         readings.merge(of("A", 1, 2, start=JAN_1 + 2 * n * MINUTE))
 
     assert len(live(readings)) == SMALL_FILES
-    assert DeltaUpkeep(tmp_path, file_rows=4).crowded_months() == []
+    assert DeltaUpkeep(readings.files, file_rows=4).crowded_months() == []
 
 
 def test_an_empty_store_needs_no_upkeep(upkeep: ReadingUpkeep) -> None:
@@ -161,15 +151,17 @@ def test_a_compaction_leaves_the_other_months_files(
     assert live(readings, FEBRUARY) == before
 
 
-def test_a_compaction_leaves_the_full_files_and_keeps_to_their_size(tmp_path: Path) -> None:
-    readings = delta_folder(tmp_path, file_rows=6)
+def test_a_compaction_leaves_the_full_files_and_keeps_to_their_size(
+    open_readings: OpenReadings,
+) -> None:
+    readings = open_readings(file_rows=6)
     readings.merge(of("A", 1, 2, 3))
     (full,) = live(readings)
     for n, meter in enumerate("BCDEFG"):
         readings.merge(of(meter, n, start=JAN_1))
         readings.merge(of(meter, n, start=JAN_1 + MINUTE))
 
-    DeltaUpkeep(tmp_path, file_rows=6).compact(JANUARY, fence=nothing)
+    DeltaUpkeep(readings.files, file_rows=6).compact(JANUARY, fence=nothing)
 
     found = live(readings)
     assert full in found
@@ -272,9 +264,9 @@ def test_an_erased_meter_is_in_no_file_once_earlier_versions_are_forgotten(
         older_than=timedelta(0), in_use=None, now=datetime.now(UTC) + MINUTE, fence=nothing
     )
 
-    files = [path for path in readings.folder.rglob("*.parquet") if "_delta_log" not in path.parts]
+    (file,) = readings.files.data_files()
 
-    assert [pl.read_parquet(path)["smart_meter_id"].to_list() for path in files] == [["A"]]
+    assert pl.read_parquet(readings.at(file).read_bytes())["smart_meter_id"].to_list() == ["A"]
     with pytest.raises(VersionGone):
         readings.rows("B", version=2)
 
@@ -303,24 +295,28 @@ def test_erasing_an_unknown_meter_changes_nothing(
     assert state(readings) == before
 
 
-def flip(path: Path) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[:40] + bytes([data[40] ^ 1]) + data[41:])
+def flip(file: File) -> None:
+    data = file.read_bytes()
+    file.write_bytes(data[:40] + bytes([data[40] ^ 1]) + data[41:])
 
 
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
+def cut(file: File) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
 
 
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
+def empty(file: File) -> None:
+    file.write_bytes(b"")
 
 
-DAMAGES: Mapping[str, tuple[Callable[[Path], None], str]] = {
+def delete(file: File) -> None:
+    file.unlink()
+
+
+DAMAGES: Mapping[str, tuple[Callable[[File], None], str]] = {
     "flipped": (flip, "changed"),
     "cut": (cut, "changed"),
     "emptied": (empty, "changed"),
-    "deleted": (Path.unlink, "missing"),
+    "deleted": (delete, "missing"),
 }
 
 
@@ -332,7 +328,7 @@ def test_a_damaged_file_is_never_written_again_as_if_it_were_whole(
     one_by_one(readings, SMALL_FILES)
     file = next(file for file in live(readings).values() if file.first_meter == "B")
     act, state = DAMAGES[damage]
-    act(readings.folder / file.path)
+    act(readings.at(file.path))
 
     with pytest.raises(SourceDataInvalid, match=f"{file.path} is {state}"):
         CHANGES[change](upkeep, nothing)
@@ -353,7 +349,7 @@ def test_a_scrub_names_a_damaged_file_and_whose_readings_are_in_it(
     file = two_months(readings)[JANUARY]
     act, state = DAMAGES[damage]
 
-    act(readings.folder / file.path)
+    act(readings.at(file.path))
 
     (found,) = upkeep.scrub()
     assert found == DamagedFile(file.path, state, "2024-01", "A", "B")
@@ -367,7 +363,7 @@ def test_a_look_over_names_what_the_size_tells(
     file = two_months(readings)[JANUARY]
     act, state = DAMAGES[damage]
 
-    act(readings.folder / file.path)
+    act(readings.at(file.path))
 
     told = [] if damage == "flipped" else [DamagedFile(file.path, state, "2024-01", "A", "B")]
     assert list(upkeep.look_over()) == told
@@ -377,10 +373,10 @@ def test_two_files_that_were_swapped_are_both_named(
     readings: Readings, upkeep: ReadingUpkeep
 ) -> None:
     files = two_months(readings)
-    first, second = (readings.folder / files[month].path for month in (JANUARY, FEBRUARY))
-    aside = first.rename(readings.folder / "aside")
-    second.rename(first)
-    aside.rename(second)
+    first, second = (readings.at(files[month].path) for month in (JANUARY, FEBRUARY))
+    aside = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(aside)
 
     for found in (upkeep.scrub(), upkeep.look_over()):
         assert [astuple(file)[1:] for file in found] == [
@@ -400,15 +396,15 @@ def test_an_undamaged_store_gives_nothing(readings: Readings, upkeep: ReadingUpk
     assert upkeep.unnamed_files() == []
 
 
-@pytest.mark.parametrize("act", [flip, Path.unlink])
+@pytest.mark.parametrize("act", [flip, delete])
 def test_damage_in_a_file_of_an_earlier_version_is_found_too(
-    act: Callable[[Path], None], readings: Readings, upkeep: ReadingUpkeep
+    act: Callable[[File], None], readings: Readings, upkeep: ReadingUpkeep
 ) -> None:
     readings.merge(of("A", 1))
     (earlier,) = live(readings)
     readings.merge(of("A", 2))
 
-    act(readings.folder / earlier)
+    act(readings.at(earlier))
 
     assert [file.path for file in upkeep.scrub()] == [earlier]
 
@@ -425,12 +421,11 @@ def test_a_copy_has_that_version_and_no_other(
     damaged = upkeep.copy(tmp_path / "copy", version)
 
     copied = delta_folder(tmp_path / "copy")
-    there = {path.relative_to(copied.folder).as_posix() for path in copied.folder.glob("month=*/*")}
     assert damaged == []
     assert copied.source.version() == version
     assert copied.rows() == readings.rows(version=version)
     assert [v for v in range(5) if copied.source.keeps(v)] == [version]
-    assert there == live(copied).keys()
+    assert set(copied.files.data_files()) == live(copied).keys()
     assert state(readings) == before
 
 
@@ -454,7 +449,7 @@ def test_a_copy_names_the_files_that_were_damaged_already(
     damage: str, readings: Readings, upkeep: ReadingUpkeep, tmp_path: Path
 ) -> None:
     file = two_months(readings)[JANUARY]
-    DAMAGES[damage][0](readings.folder / file.path)
+    DAMAGES[damage][0](readings.at(file.path))
 
     damaged = upkeep.copy(tmp_path / "copy", 1)
 

@@ -1,36 +1,23 @@
 """Which versions of the readings can be read: checkpoints, and forgetting the old ones."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
-from deltalake import DeltaTable
 
 from meterport.domain.errors import ImportBusy, VersionGone
 from meterport.ports import ReadingUpkeep
 from meterport.sources import delta_log, delta_upkeep
 from meterport.sources.delta_table import data_files, write_data_file
-from meterport.sources.delta_upkeep import DeltaUpkeep
 from tests import make
-from tests.contracts.conftest import Readings, Row, delta_folder
+from tests.contracts.conftest import Readings, Row
+from tests.contracts.places import File, Killed, killed_after
 
 MINUTE, DAY, WEEK = timedelta(minutes=1), timedelta(days=1), timedelta(days=7)
 JAN_1 = make.JANUARY
 LATER = datetime(2099, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def readings(tmp_path: Path) -> Readings:
-    return delta_folder(tmp_path / "readings")
-
-
-@pytest.fixture
-def upkeep(readings: Readings) -> ReadingUpkeep:
-    return DeltaUpkeep(readings.folder)
 
 
 def nothing() -> None:
@@ -70,11 +57,11 @@ def kept(readings: Readings) -> list[int]:
 def committed(readings: Readings, days: Mapping[int, int]) -> None:
     """As if each version had been committed on that day of 2024."""
     for version, day in days.items():
-        path = delta_log.entry(readings.folder, version)
-        actions = [json.loads(line) for line in path.read_text().splitlines()]
+        file = readings.at(delta_log.entry(version))
+        actions = [json.loads(line) for line in file.read_bytes().splitlines()]
         (info,) = (action["commitInfo"] for action in actions if "commitInfo" in action)
         info["timestamp"] = int(on_day(day).timestamp() * 1000)
-        path.write_text("\n".join(map(json.dumps, actions)))
+        file.write_bytes("\n".join(map(json.dumps, actions)).encode())
 
 
 def on_day(day: int) -> datetime:
@@ -87,22 +74,27 @@ def forget_all(upkeep: ReadingUpkeep, *, in_use: int | None = None) -> int:
 
 def on_disk(readings: Readings) -> set[str]:
     """The data files that are there."""
-    found = readings.folder.glob("month=*/*")
-    return {path.relative_to(readings.folder).as_posix() for path in found}
+    return set(readings.files.data_files())
 
 
 def named_by(readings: Readings, *versions: int) -> set[str]:
     """The data files of those versions."""
-    tables = (DeltaTable(str(readings.folder), version=version) for version in versions)
+    tables = (readings.files.table(version) for version in versions)
     return {file.path for table in tables for file in data_files(table)}
 
 
 def log_of(readings: Readings) -> list[str]:
-    return sorted(path.name for path in (readings.folder / "_delta_log").iterdir())
+    return readings.files.log()
 
 
-def pointer(readings: Readings) -> Path:
-    return readings.folder / "_delta_log" / "_last_checkpoint"
+def as_others_read(readings: Readings, version: int | None) -> pl.DataFrame:
+    options = dict(readings.place.options)
+    scan = pl.scan_delta(readings.place.uri, version=version, storage_options=options)
+    return scan.sort("smart_meter_id", "timestamp").collect()
+
+
+def pointer(readings: Readings) -> File:
+    return readings.at("_delta_log/_last_checkpoint")
 
 
 @pytest.fixture
@@ -149,8 +141,7 @@ def test_another_program_reads_a_table_with_a_checkpoint(
     upkeep.checkpoint()
     readings.merge(of("A", 50))
 
-    newest = pl.scan_delta(str(readings.folder)).sort("smart_meter_id", "timestamp").collect()
-    earlier = pl.scan_delta(str(readings.folder), version=2).sort("smart_meter_id").collect()
+    newest, earlier = as_others_read(readings, None), as_others_read(readings, 2)
 
     assert newest["energy_kwh"].to_list() == [50, 1, 2, 3, 4]
     assert earlier.filter(smart_meter_id="A")["energy_kwh"].to_list() == [2]
@@ -161,7 +152,7 @@ def test_a_checkpoint_that_was_cut_off_disturbs_nobody_and_is_made_later(
     readings: Readings, upkeep: ReadingUpkeep
 ) -> None:
     corrected(readings, 3)
-    staging = readings.folder / "_staging-killed" / "_delta_log"
+    staging = readings.place.staging / "_staging-killed" / "_delta_log"
     staging.mkdir(parents=True)
     (staging / f"{3:020}.checkpoint.parquet").write_bytes(b"half a fi")
 
@@ -307,9 +298,7 @@ def test_another_program_reads_a_table_that_has_forgotten(
     forget_all(upkeep, in_use=2)
 
     for version, values in ((None, [3, 1, 2, 3]), (2, [2, 1, 2])):
-        scan = pl.scan_delta(str(readings.folder), version=version)
-        found = scan.sort("smart_meter_id", "timestamp").collect()
-        assert found["energy_kwh"].to_list() == values
+        assert as_others_read(readings, version)["energy_kwh"].to_list() == values
 
 
 def test_a_fence_that_raises_leaves_every_version(
@@ -345,40 +334,19 @@ def test_what_an_import_left_that_was_cut_off_goes(
 ) -> None:
     corrected(readings, 1)
     needed = on_disk(readings)
-    whole = write_data_file(readings.folder, "2024-01", of("C", 1)).path
-    part = readings.folder / "month=2024-02" / ".part"
-    part.parent.mkdir()
-    part.write_bytes(b"half a fi")
+    whole = write_data_file(readings.files, "2024-01", of("C", 1)).path
+    part = "month=2024-02/.part"
+    readings.files.write("month=2024-02/other", b"whole")
+    readings.at(part).write_bytes(b"half a fi")
 
     told = upkeep.unnamed_files()
     removed = forget_all(upkeep, in_use=0)
 
-    assert told == sorted([whole, "month=2024-02/.part"])
-    assert removed == 2
+    assert told == sorted([whole, part, "month=2024-02/other"])
+    assert removed == 3
     assert on_disk(readings) == needed
     assert upkeep.unnamed_files() == []
     assert kept(readings) == [0, 1]
-
-
-class Killed(BaseException):
-    """Nothing in the product catches it, as nothing catches a kill."""
-
-
-@contextmanager
-def killed_after(removals: int) -> Iterator[None]:
-    """The clean-up ends before its next removal of a file, without a chance to say so."""
-    unlink = Path.unlink
-    left = [removals]
-
-    def counted(path: Path, missing_ok: bool = False) -> None:
-        if not left[0]:
-            raise Killed
-        left[0] -= 1
-        unlink(path, missing_ok=missing_ok)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Path, "unlink", counted)
-        yield
 
 
 @pytest.mark.parametrize("removals", range(7))

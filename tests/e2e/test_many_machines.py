@@ -1,4 +1,4 @@
-"""Jobs in PostgreSQL, messages through Celery, files in an S3 store: the same exports."""
+"""Jobs in PostgreSQL, messages through Celery, readings and files in an S3 store: the same."""
 
 import os
 import re
@@ -82,6 +82,7 @@ def machines(tmp_path: Path, postgres_url: str, s3: Store) -> Iterator[Machines]
             "database_url": url,
             "broker_url": broker.url,
             "files_url": f"s3://exports/{uuid.uuid4().hex}",
+            "readings_url": f"s3://exports/readings-{uuid.uuid4().hex}",
             "job_lease_s": 2,
         }
         home = make.home(tmp_path, make.many_readings(ROWS), **given, **s3.settings())

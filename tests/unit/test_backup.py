@@ -14,6 +14,7 @@ from meterport.domain.errors import BackupRefused, SourceUnavailable
 from meterport.ports import DatabaseCopier
 from meterport.services.keep_readings import keep_readings
 from meterport.sources.delta_upkeep import DeltaUpkeep
+from meterport.sources.table_folder import TableFolder
 from tests import make
 from tests.answers import assert_refused
 from tests.unit.backups import (
@@ -173,7 +174,7 @@ class Meanwhile(DeltaUpkeep):
     """Something else happens before the readings are copied, and tells what it saw."""
 
     def __init__(self, folder: Path, act: Callable[[], object]) -> None:
-        super().__init__(folder)
+        super().__init__(TableFolder(folder))
         self._act = act
         self.seen: list[object] = []
 

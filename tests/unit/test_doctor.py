@@ -16,6 +16,7 @@ from meterport.domain.errors import StorageFull
 from meterport.domain.findings import Finding, Level
 from meterport.services.examine import examine
 from meterport.sources import delta_log
+from meterport.sources.table_folder import TableFolder
 from tests import make
 from tests.unit.exports import submitted
 
@@ -286,8 +287,8 @@ def test_a_damaged_log_entry_that_a_checkpoint_covers_is_told(
     garbage: bytes, home: make.Home
 ) -> None:
     home.load(make.readings(0.75))
-    delta_log.checkpoint(home.settings.readings, 2)
-    delta_log.entry(home.settings.readings, 2).write_bytes(garbage)
+    delta_log.checkpoint(TableFolder(home.settings.readings), 2)
+    (home.settings.readings / delta_log.entry(2)).write_bytes(garbage)
 
     (found,) = wrong(home)
 

@@ -22,6 +22,7 @@ from meterport.domain.jobs import JobId, Lane
 from meterport.housekeeping import keep_house
 from meterport.ports import HeldLease
 from meterport.sources.delta_upkeep import DeltaUpkeep
+from meterport.sources.table_folder import TableFolder
 from tests import make
 from tests.contracts.conftest import wait_until
 from tests.unit.exports import now, submitted
@@ -174,7 +175,10 @@ def test_a_second_one_does_nothing_until_the_first_ends(home: make.Home) -> None
             self.checked += 1
             super().checkpoint()
 
-    first, second = Counting(home.settings.readings), Counting(home.settings.readings)
+    first, second = (
+        Counting(TableFolder(home.settings.readings)),
+        Counting(TableFolder(home.settings.readings)),
+    )
     often = {"upkeep_every_h": 1e-9}
     with keeping(home, replace(home.services, upkeep=first), **often) as stopping:
         wait_until(lambda: first.checked)
@@ -237,7 +241,7 @@ def test_a_chore_that_fails_does_not_stop_the_others_and_is_tried_again(
             self.tries += 1
             raise error
 
-    upkeep = Failing(home.settings.readings)
+    upkeep = Failing(TableFolder(home.settings.readings))
     services = replace(home.services, upkeep=upkeep)
 
     with (

@@ -18,6 +18,7 @@ from meterport.services.keep_readings import keep_readings, scrub_readings
 from meterport.services.refresh_meters import refresh_meters
 from meterport.services.rerun_export import rerun_export
 from meterport.sources.delta_upkeep import SMALL_FILES, DeltaUpkeep
+from meterport.sources.table_folder import TableFolder
 from tests import make
 from tests.answers import assert_refused
 from tests.unit.exports import content, error_code, files, now, submitted
@@ -319,7 +320,7 @@ class Meanwhile(DeltaUpkeep):
     """Something else happens while the meter's files are written again."""
 
     def __init__(self, folder: Path, act: Callable[[], object]) -> None:
-        super().__init__(folder)
+        super().__init__(TableFolder(folder))
         self._act = act
 
     def erase(self, smart_meter_id: str, *, fence: Callable[[], None]) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from meterport.bootstrap import archive_in, connect, prepare
 from meterport.domain.errors import BackupRefused, StartRefused
 from meterport.restore import restore
 from meterport.sources.delta import DeltaSource
+from meterport.sources.table_folder import TableFolder
 from tests import make
 from tests.answers import assert_refused
 from tests.unit.backups import (
@@ -151,7 +152,7 @@ def test_what_was_replaced_is_kept_aside(backup: Path, home: make.Home) -> None:
     database, readings, exports = done.replaced
     with archive_in(database) as archive:
         assert [job.id for job in archive.recent(1)] == [later.id]
-    source = DeltaSource(readings)
+    source = DeltaSource(TableFolder(readings))
     (frame,) = source.scan(["123"], make.period(), columns=["energy_kwh"])
     assert frame["energy_kwh"].to_list() == [9.0]
     assert len(list(exports.glob("*/*"))) == 2

@@ -6,11 +6,9 @@ A scan looks at the newest version, or at the one that is asked for, and at no o
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import polars as pl
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from meterport.domain.errors import SourceDataInvalid, SourceUnavailable, VersionGone
@@ -19,22 +17,23 @@ from meterport.domain.readings import FRAME_ROWS, KEY, MeterSummary
 from meterport.sources import delta_log
 from meterport.sources.delta_table import DataFile, data_files, lazy
 from meterport.sources.order import in_order
+from meterport.sources.table_files import TableFiles
 
 _METER, _TIME = pl.col("smart_meter_id"), pl.col("timestamp")
 
 
 class DeltaSource:
-    def __init__(self, folder: Path, *, frame_rows: int = FRAME_ROWS) -> None:
-        self._folder = folder
+    def __init__(self, files: TableFiles, *, frame_rows: int = FRAME_ROWS) -> None:
+        self._files = files
         self._frame_rows = frame_rows
 
     def version(self) -> int | None:
         with _translated():
-            return DeltaTable(str(self._folder)).version()
+            return self._files.table().version()
 
     def keeps(self, version: int) -> bool:
         with _translated():
-            return version in delta_log.versions(self._folder)
+            return version in delta_log.versions(self._files)
 
     def scan(
         self,
@@ -48,7 +47,7 @@ class DeltaSource:
             period.start, period.end, closed="left"
         )
         with _translated():
-            files = [f for f in self._files(version) if _may_hold(f, meters, period)]
+            files = [f for f in self._live(version) if _may_hold(f, meters, period)]
             if not files:
                 return
             rows = self._lazy(files).filter(wanted)
@@ -61,7 +60,7 @@ class DeltaSource:
 
     def summaries(self, version: int | None = None) -> Iterator[MeterSummary]:
         with _translated():
-            files = self._files(version)
+            files = self._live(version)
             if not files:
                 return
             counted = (
@@ -79,19 +78,19 @@ class DeltaSource:
         for row in counted.iter_rows():
             yield MeterSummary(*row)
 
-    def _files(self, version: int | None) -> list[DataFile]:
+    def _live(self, version: int | None) -> list[DataFile]:
         """Sorted, so that the rows of one meter come sorted already."""
         try:
-            table = DeltaTable(str(self._folder), version=version)
+            table = self._files.table(version)
         except DeltaError:
-            there = delta_log.versions(self._folder)
+            there = delta_log.versions(self._files)
             if version is not None and there and version < there[0]:
                 raise VersionGone(version, newest=there[-1]) from None
             raise
         return sorted(data_files(table), key=_time_then_meter)
 
     def _lazy(self, files: Sequence[DataFile]) -> pl.LazyFrame:
-        return lazy(self._folder, files)
+        return lazy(self._files, files)
 
     def _parts(self, rows: pl.LazyFrame, *, at_most: int) -> Iterator[pl.Expr]:
         """Conditions that cut the rows into frames, in order; meters are counted only if needed."""

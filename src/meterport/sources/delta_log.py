@@ -8,11 +8,9 @@ Durability: an entry or a checkpoint is made in a staging folder, synced, and pu
 Source:     Delta Transaction Log Protocol, "Delta Log Entries", "Checkpoints".
 """
 
+import io
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,17 +20,21 @@ from typing import Any
 from deltalake import DeltaTable
 
 from meterport import durable
+from meterport.sources.table_files import LOG, POINTER, TableFiles
 
-LOG = "_delta_log"
-STAGING = "_staging-"  # Delta's readers pass over names with an underscore
-POINTER = "_last_checkpoint"
 _ENTRY = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\.parquet")
 
 
-def versions(folder: Path) -> range:
+def is_there(files: TableFiles) -> bool:
+    """Whether there is a table at all."""
+    names = files.log()
+    return bool(_numbers(names, _ENTRY) or _numbers(names, _CHECKPOINT))
+
+
+def versions(files: TableFiles) -> range:
     """The versions that can be read."""
-    found = _numbers(folder, _ENTRY)
+    found = _numbers(files.log(), _ENTRY)
     if not found:
         return range(0)
     oldest = newest = max(found)
@@ -41,16 +43,16 @@ def versions(folder: Path) -> range:
     return range(oldest, newest + 1)
 
 
-def entry(folder: Path, version: int) -> Path:
-    return folder / LOG / f"{version:020}.json"
+def entry(version: int) -> str:
+    return f"{LOG}/{version:020}.json"
 
 
-def actions(folder: Path, version: int) -> Iterator[dict[str, Any]]:
+def actions(files: TableFiles, version: int) -> Iterator[dict[str, Any]]:
     """The commit's actions, each a dict with the one key that names its kind.
 
     Raises ValueError where the entry is damaged.
     """
-    with entry(folder, version).open(encoding="utf-8") as lines:
+    with io.TextIOWrapper(files.open(entry(version)), encoding="utf-8") as lines:
         for line in lines:
             if line.strip():
                 action = json.loads(line)
@@ -59,102 +61,75 @@ def actions(folder: Path, version: int) -> Iterator[dict[str, Any]]:
                 yield action
 
 
-def committed_at(folder: Path, version: int) -> datetime:
-    for action in actions(folder, version):
+def committed_at(files: TableFiles, version: int) -> datetime:
+    for action in actions(files, version):
         if "commitInfo" in action:
             return datetime.fromtimestamp(action["commitInfo"]["timestamp"] / 1000, UTC)
-    return datetime.fromtimestamp(entry(folder, version).stat().st_mtime, UTC)
+    return files.stat(entry(version)).modified_at
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """A table of its own with the same log, for the library to write into."""
-    with tempfile.TemporaryDirectory(prefix=STAGING, dir=folder) as staging:
+def staged(files: TableFiles, version: int) -> Iterator[Path]:
+    """A table of its own with the log of that version, for the library to write into."""
+    with files.staging() as staging:
         log = Path(staging) / LOG
         log.mkdir()
-        for path in (folder / LOG).iterdir():
-            if path.is_file() and path.name != POINTER:
-                _link(path, log / path.name)
+        files.copy_log(_needed(files.log(), version), log)
         yield Path(staging)
 
 
-def publish_entry(staging: Path, folder: Path, version: int) -> None:
+def publish_entry(staging: Path, files: TableFiles, version: int) -> None:
     """Raises FileExistsError if another writer has made that version meanwhile."""
-    made = entry(staging, version)
-    durable.sync_file(made)
-    os.link(made, entry(folder, version))
-    sync(folder)
+    files.publish_entry(staging / entry(version))
 
 
-def sync(folder: Path) -> None:
-    """Make the names of all versions durable; what they hold was synced before they had one."""
-    durable.sync_folder(folder / LOG)
-    durable.sync_folder(folder)
+def newest_checkpoint(files: TableFiles) -> int | None:
+    return max(_numbers(files.log(), _CHECKPOINT), default=None)
 
 
-def newest_checkpoint(folder: Path) -> int | None:
-    return max(_numbers(folder, _CHECKPOINT), default=None)
-
-
-def checkpoint(folder: Path, version: int) -> None:
+def checkpoint(files: TableFiles, version: int) -> None:
     """Make that version readable without the entries before it. Only for the writer."""
-    final = _checkpoint(folder, version)
-    if final.exists():
+    name = _checkpoint(version)
+    if name in files.log():
         return
-    with staged(folder) as staging:
-        log = staging / LOG
+    with staged(files, version) as staging:
         DeltaTable(str(staging), version=version).create_checkpoint()
-        for made in (log / final.name, log / POINTER):
-            durable.sync_file(made)
-        # The pointer last: it must never name a checkpoint that a power cut could take.
-        durable.publish(log / final.name, final)
-        durable.publish(log / POINTER, folder / LOG / POINTER)
+        files.publish_checkpoint(staging / LOG / name, staging / LOG / POINTER)
 
 
-def forget_before(folder: Path, version: int) -> None:
+def forget_before(files: TableFiles, version: int) -> None:
     """Make `version` the oldest one that can be read. Only for the writer.
 
     Backwards, so that what a crash leaves of the older versions is a run that can be read.
     """
-    checkpoint(folder, version)
-    outdated = [entry(folder, v) for v in _numbers(folder, _ENTRY) if v < version]
-    outdated += [_checkpoint(folder, v) for v in _numbers(folder, _CHECKPOINT) if v < version]
-    for path in sorted(outdated, reverse=True):
-        path.unlink()
-    if outdated:
-        durable.sync_folder(folder / LOG)
+    checkpoint(files, version)
+    names = files.log()
+    outdated = [entry(v) for v in _numbers(names, _ENTRY) if v < version]
+    outdated += [f"{LOG}/{_checkpoint(v)}" for v in _numbers(names, _CHECKPOINT) if v < version]
+    files.remove(sorted(outdated, reverse=True), fence=lambda: None)
 
 
-def copy(folder: Path, target: Path, version: int) -> None:
+def copy(files: TableFiles, target: Path, version: int) -> None:
     """The log up to that version, synced, without a pointer to a checkpoint."""
     durable.make_folder((target / LOG).absolute())
-    for path in sorted((folder / LOG).iterdir()):
-        found = _ENTRY.fullmatch(path.name) or _CHECKPOINT.fullmatch(path.name)
+    for name in files.log():
+        found = _ENTRY.fullmatch(name) or _CHECKPOINT.fullmatch(name)
         if found and int(found[1]) <= version:
-            with path.open("rb") as opened:
-                durable.copy(opened, target / LOG / path.name)
+            with files.open(f"{LOG}/{name}") as opened:
+                durable.copy(opened, target / LOG / name)
 
 
-def _link(path: Path, to: Path) -> None:
-    try:
-        os.link(path, to)
-    except OSError:  # a file system without links
-        shutil.copyfile(path, to)
+def _needed(names: list[str], version: int) -> list[str]:
+    """The last checkpoint up to that version, and the entries from there on."""
+    checkpoints = [v for v in _numbers(names, _CHECKPOINT) if v <= version]
+    first = max(checkpoints, default=0)
+    entries = [f"{v:020}.json" for v in _numbers(names, _ENTRY) if first <= v <= version]
+    return [_checkpoint(first), *sorted(entries)] if checkpoints else sorted(entries)
 
 
-def _checkpoint(folder: Path, version: int) -> Path:
-    return folder / LOG / f"{version:020}.checkpoint.parquet"
+def _checkpoint(version: int) -> str:
+    return f"{version:020}.checkpoint.parquet"
 
 
-def clear_staging(folder: Path) -> None:
-    """Remove what a writer left that died. Only for the writer."""
-    for leftover in folder.glob(f"{STAGING}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _numbers(folder: Path, pattern: re.Pattern[str]) -> set[int]:
-    try:
-        names = os.listdir(folder / LOG)
-    except FileNotFoundError:
-        return set()
+def _numbers(names: list[str], pattern: re.Pattern[str]) -> set[int]:
     return {int(match[1]) for name in names if (match := pattern.fullmatch(name))}

@@ -5,7 +5,6 @@ memory holds one file's rows and not an import's. A month's files without any of
 stay as they are; those with some are replaced together with the rows that they keep.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,7 +15,13 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from meterport.domain.errors import ImportRefused, MeterportError, SourceDataInvalid, StorageFull
+from meterport.domain.errors import (
+    ImportRefused,
+    MeterportError,
+    SourceDataInvalid,
+    SourceUnavailable,
+    StorageFull,
+)
 from meterport.domain.readings import (
     KEY,
     READING_SCHEMA,
@@ -25,20 +30,17 @@ from meterport.domain.readings import (
     commonest_steps,
 )
 from meterport.ports import Space
-from meterport.sources import delta_log
 from meterport.sources.delta import packed
-from meterport.sources.delta_log import STAGING, clear_staging
 from meterport.sources.delta_table import (
     DataFile,
     check_whole,
     commit,
     create,
     data_files,
-    files_on_disk,
     lazy,
-    remove_data_files,
     write_data_file,
 )
+from meterport.sources.table_files import CommitUnknown, TableFiles
 
 FILE_ROWS = 1_048_576
 _METER = pl.col("smart_meter_id")
@@ -70,14 +72,14 @@ class _Change:
 
 class DeltaReadings:
     def __init__(
-        self, folder: Path, *, file_rows: int = FILE_ROWS, space: Space | None = None
+        self, files: TableFiles, *, file_rows: int = FILE_ROWS, space: Space | None = None
     ) -> None:
-        self._folder = folder
+        self._files = files
         self._file_rows = file_rows
         self._space = space
 
     def create(self) -> None:
-        create(self._folder)
+        create(self._files)
 
     def merge(
         self,
@@ -86,9 +88,9 @@ class DeltaReadings:
         known_intervals: KnownIntervals,
         fence: Callable[[], None],
     ) -> Merged:
-        clear_staging(self._folder)
+        self._files.clear_staging()
         with _refused():
-            folder = tempfile.TemporaryDirectory(prefix=STAGING, dir=self._folder)
+            folder = self._files.staging()
         with folder as staging:
             spool = _Spool(Path(staging))
             for batch in batches:
@@ -96,7 +98,7 @@ class DeltaReadings:
                     self._check_space()
                     spool.add(batch)
             with _refused():
-                table = DeltaTable(str(self._folder))
+                table = self._files.table()
                 intervals, derived = self._intervals(spool, known_intervals)
                 change = _Change(rows_given=spool.rows)
                 live = data_files(table)
@@ -111,15 +113,17 @@ class DeltaReadings:
         self, table: DeltaTable, change: _Change, fence: Callable[[], None]
     ) -> Iterator[None]:
         """If the import fails, its files go: they may have taken the space that others need."""
-        before = set(files_on_disk(self._folder))
+        before = set(self._files.data_files())
         try:
             yield
+        except CommitUnknown:
+            raise  # then the version may name them
         except Exception:
             # What another writer may have named since, or a commit that failed late, stays.
             with suppress(MeterportError, OSError, DeltaError):
-                if DeltaTable(str(self._folder)).version() == table.version():
+                if self._files.table().version() == table.version():
                     added = [f.path for f in change.added if f.path not in before]
-                    remove_data_files(self._folder, added, fence=fence)
+                    self._files.remove(added, fence=fence)
             raise
 
     def _commit(
@@ -131,10 +135,10 @@ class DeltaReadings:
         version = table.version()
         if added or removed:
             fence()
-            version = commit(self._folder, table, added, removed)
+            version = commit(self._files, table, added, removed)
         else:
             # A writer that was killed may have brought the rows, and not come to this.
-            delta_log.sync(self._folder)
+            self._files.sync_log()
         return Merged(
             version=version,
             rows_new=change.rows_read - change.rows_replaced,
@@ -153,7 +157,7 @@ class DeltaReadings:
         change: _Change,
     ) -> None:
         touched = self._touched(new, files)
-        check_whole(self._folder, touched)
+        check_whole(self._files, touched)
         old = self._lazy(touched)
         change.removed += touched
         for meters in self._ranges(new, old):
@@ -163,7 +167,7 @@ class DeltaReadings:
             change.count(fresh, stored.join(fresh, on=KEY, how="semi"))
             rows = pl.concat([kept, fresh]).sort(KEY)
             self._check_space()
-            change.added.append(write_data_file(self._folder, month, rows))
+            change.added.append(write_data_file(self._files, month, rows))
 
     def _check_space(self) -> None:
         if self._space is not None:
@@ -183,7 +187,7 @@ class DeltaReadings:
         return not found.is_empty()
 
     def _lazy(self, files: list[DataFile]) -> pl.LazyFrame:
-        return lazy(self._folder, files)
+        return lazy(self._files, files)
 
     def _ranges(self, *rows: pl.LazyFrame) -> Iterator[pl.Expr]:
         return ranges(self._file_rows, *rows)
@@ -222,7 +226,13 @@ def ranges(file_rows: int, *rows: pl.LazyFrame) -> Iterator[pl.Expr]:
 def _refused() -> Iterator[None]:
     try:
         yield
-    except (StorageFull, SourceDataInvalid) as error:
+    except CommitUnknown as error:
+        raise ImportRefused(
+            f"{error.message} when all was sent, and nobody knows whether the import is done; "
+            "import again, which does no harm",
+            error.details,
+        ) from error
+    except (StorageFull, SourceDataInvalid, SourceUnavailable) as error:
         raise ImportRefused(f"{error.message}; nothing was imported", error.details) from error
     except (OSError, DeltaError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__

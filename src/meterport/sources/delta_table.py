@@ -8,12 +8,12 @@ Commits: written by our own sequence (data files synced, log entry synced, its n
 Source:  Delta Transaction Log Protocol, "Add File and Remove File", "Per-file Statistics".
 """
 
-import errno
 import hashlib
 import io
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,12 +27,11 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.schema import PrimitiveType
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
-from meterport import durable
 from meterport.domain.errors import ImportBusy, SourceDataInvalid
 from meterport.domain.readings import READING_SCHEMA, DamagedFile
 from meterport.sources import delta_log
+from meterport.sources.table_files import PARTITION, TableFiles
 
-PARTITION = "month"
 ROW_GROUP = 131_072
 _TYPES = {
     pl.Datetime("us", "UTC"): "timestamp",
@@ -67,19 +66,17 @@ def delta_schema() -> Schema:
     return Schema([*fields, Field(PARTITION, PrimitiveType("string"), nullable=False)])
 
 
-def create(folder: Path) -> None:
+def create(files: TableFiles) -> None:
     """Create the empty table, durably, unless it is there."""
-    if unquote(str(folder)) != str(folder):
-        raise OSError(errno.EINVAL, "Delta Lake would decode the percent escape in its name")
-    if DeltaTable.is_deltatable(str(folder)):
+    if delta_log.is_there(files):
         return
-    durable.make_folder(folder / delta_log.LOG)
+    files.make()
     # Two programs that start together may both make it; the first one's is the table.
-    with delta_log.staged(folder) as staging, suppress(FileExistsError):
+    with delta_log.staged(files, 0) as staging, suppress(FileExistsError):
         create_table_with_add_actions(
             str(staging), delta_schema(), [], mode="ignore", partition_by=[PARTITION]
         )
-        delta_log.publish_entry(staging, folder, 0)
+        delta_log.publish_entry(staging, files, 0)
 
 
 def data_files(table: DeltaTable) -> list[DataFile]:
@@ -117,15 +114,14 @@ def added_files(actions: Iterable[Mapping[str, Any]]) -> Iterator[DataFile]:
             )
 
 
-def lazy(folder: Path, files: Sequence[DataFile]) -> pl.LazyFrame:
+def lazy(place: TableFiles, files: Sequence[DataFile]) -> pl.LazyFrame:
     """The rows of those files, one file after the other."""
     if not files:
         return pl.LazyFrame(schema=READING_SCHEMA)
-    paths = [folder / f.path for f in files]
-    return pl.scan_parquet(paths, schema=READING_SCHEMA, hive_partitioning=False)
+    return place.scan([file.path for file in files])
 
 
-def write_data_file(folder: Path, month: str, frame: pl.DataFrame) -> DataFile:
+def write_data_file(files: TableFiles, month: str, frame: pl.DataFrame) -> DataFile:
     """Write and sync one sorted file; it is not part of the table before a commit adds it."""
     buffer = io.BytesIO()
     frame.select(READING_SCHEMA.names()).write_parquet(
@@ -133,14 +129,7 @@ def write_data_file(folder: Path, month: str, frame: pl.DataFrame) -> DataFile:
     )
     data = buffer.getvalue()
     path = f"{PARTITION}={month}/{hashlib.sha256(data).hexdigest()}.parquet"
-    part = folder / f"{PARTITION}={month}" / ".part"
-    durable.make_folder(part.parent)
-    try:
-        durable.write_file(part, data)
-        durable.publish(part, folder / path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    files.write(path, data)
     bounds = frame.select(
         pl.col("smart_meter_id").min().alias("first_meter"),
         pl.col("smart_meter_id").max().alias("last_meter"),
@@ -150,28 +139,13 @@ def write_data_file(folder: Path, month: str, frame: pl.DataFrame) -> DataFile:
     return DataFile(path, len(data), frame.height, month, *bounds.row(0))
 
 
-def files_on_disk(folder: Path) -> list[str]:
-    """The paths of all data files, also of those that no version names."""
-    found = folder.glob(f"{PARTITION}=*/*")
-    return sorted(path.relative_to(folder).as_posix() for path in found)
-
-
-def remove_data_files(folder: Path, paths: Sequence[str], *, fence: Callable[[], None]) -> None:
-    for path in paths:
-        # Each time: a writer that came after us may just have written it again.
-        fence()
-        (folder / path).unlink(missing_ok=True)
-    for parent in {(folder / path).parent for path in paths}:
-        durable.sync_folder(parent)
-
-
-def check_whole(folder: Path, files: Iterable[DataFile]) -> None:
+def check_whole(place: TableFiles, files: Iterable[DataFile]) -> None:
     """Before a file is written anew: Polars reads many a damaged page as wrong values.
 
     Raises SourceDataInvalid; in a new file, with a new digest, nothing would tell.
     """
     for file in files:
-        if state := digest_state(folder / file.path, file):
+        if state := digest_state(place, file):
             raise SourceDataInvalid(
                 f"{named(file, state)}; nothing was changed",
                 "Restore that file from a backup first",
@@ -182,18 +156,19 @@ def named(file: DataFile, state: str) -> DamagedFile:
     return DamagedFile(file.path, state, file.month, file.first_meter, file.last_meter)
 
 
-def size_state(path: Path, file: DataFile) -> str:
+def size_state(place: TableFiles, file: DataFile) -> str:
     """What is wrong with the file: `missing`, `changed`, or nothing."""
     try:
-        return "" if path.stat().st_size == file.size_bytes else "changed"
+        return "" if place.stat(file.path).size_bytes == file.size_bytes else "changed"
     except OSError:
         return "missing"
 
 
-def digest_state(path: Path, file: DataFile) -> str:
+def digest_state(place: TableFiles, file: DataFile) -> str:
     """As size_state, but reads the file through."""
     try:
-        digest = durable.sha256(path)
+        with place.open(file.path) as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
     except FileNotFoundError:
         return "missing"
     except OSError as error:
@@ -202,7 +177,7 @@ def digest_state(path: Path, file: DataFile) -> str:
 
 
 def commit(
-    folder: Path,
+    files: TableFiles,
     table: DeltaTable,
     added: Sequence[DataFile],
     removed: Sequence[DataFile],
@@ -214,19 +189,24 @@ def commit(
     actions: list[AddAction | RemoveAction] = [_add(file, changes_data) for file in added]
     actions += [_remove(file, changes_data) for file in removed]
     try:
-        with delta_log.staged(folder) as staging:
+        with delta_log.staged(files, table.version()) as staging:
             DeltaTable(str(staging), version=table.version()).create_write_transaction(
                 actions,
                 "append",
                 delta_schema(),
                 [PARTITION],
-                commit_properties=CommitProperties(max_commit_retries=0),
+                commit_properties=_properties(),
                 post_commithook_properties=_NO_HOOKS,
             )
-            delta_log.publish_entry(staging, folder, version)
+            delta_log.publish_entry(staging, files, version)
     except (CommitFailedError, FileExistsError) as error:
         raise ImportBusy("another writer changed the readings meanwhile; import again") from error
     return version
+
+
+def _properties() -> CommitProperties:
+    # The mark tells an entry from all others, also from one with the same change.
+    return CommitProperties(custom_metadata={"mark": uuid.uuid4().hex}, max_commit_retries=0)
 
 
 def _add(file: DataFile, changes_data: bool) -> AddAction:

@@ -25,13 +25,13 @@ from meterport.sources.delta_table import (
     commit,
     data_files,
     digest_state,
-    files_on_disk,
     lazy,
     named,
-    remove_data_files,
     size_state,
     write_data_file,
 )
+from meterport.sources.table_files import TableFiles
+from meterport.sources.table_folder import TableFolder
 
 SMALL_FILES = 8
 """A month with that many files less than half full is worth rewriting."""
@@ -42,25 +42,25 @@ Fence = Callable[[], None]
 
 
 class DeltaUpkeep:
-    def __init__(self, folder: Path, *, file_rows: int = FILE_ROWS) -> None:
-        self._folder = folder
+    def __init__(self, files: TableFiles, *, file_rows: int = FILE_ROWS) -> None:
+        self._files = files
         self._file_rows = file_rows
 
     def crowded_months(self) -> list[str]:
         with _translated():
             small: dict[str, int] = {}
-            for file in self._small(data_files(DeltaTable(str(self._folder)))):
+            for file in self._small(data_files(self._files.table())):
                 small[file.month] = small.get(file.month, 0) + 1
         return sorted(month for month, files in small.items() if files >= SMALL_FILES)
 
     def compact(self, month: str, *, fence: Fence) -> int:
         with _translated():
-            table = DeltaTable(str(self._folder))
+            table = self._files.table()
             old = [f for f in self._small(data_files(table)) if f.month == month]
-            check_whole(self._folder, old)
-            rows = lazy(self._folder, old)
+            check_whole(self._files, old)
+            rows = lazy(self._files, old)
             new = [
-                write_data_file(self._folder, month, rows.filter(meters).collect().sort(KEY))
+                write_data_file(self._files, month, rows.filter(meters).collect().sort(KEY))
                 for meters in ranges(self._file_rows, rows)
             ]
             same = {f.path for f in old} & {f.path for f in new}
@@ -69,41 +69,41 @@ class DeltaUpkeep:
             if not removed:
                 return table.version()
             fence()
-            return commit(self._folder, table, added, removed, changes_data=False)
+            return commit(self._files, table, added, removed, changes_data=False)
 
     def erase(self, smart_meter_id: str, *, fence: Fence) -> tuple[int, int]:
         this = pl.col("smart_meter_id") == smart_meter_id
         added, removed, rows = [], [], 0
         with _translated():
-            table = DeltaTable(str(self._folder))
+            table = self._files.table()
             for file in data_files(table):
                 if not file.first_meter <= smart_meter_id <= file.last_meter:
                     continue
-                check_whole(self._folder, [file])
-                frame = lazy(self._folder, [file]).collect()
+                check_whole(self._files, [file])
+                frame = lazy(self._files, [file]).collect()
                 kept = frame.filter(~this)
                 if kept.height < frame.height:
                     removed.append(file)
                     rows += frame.height - kept.height
                     if not kept.is_empty():
-                        added.append(write_data_file(self._folder, file.month, kept))
+                        added.append(write_data_file(self._files, file.month, kept))
             if not removed:
                 return 0, table.version()
             fence()
-            return rows, commit(self._folder, table, added, removed)
+            return rows, commit(self._files, table, added, removed)
 
     def checkpoint(self) -> None:
         with _translated():
-            newest = delta_log.versions(self._folder)[-1]
-            last = delta_log.newest_checkpoint(self._folder)
+            newest = delta_log.versions(self._files)[-1]
+            last = delta_log.newest_checkpoint(self._files)
             if newest - (last or 0) >= COMMITS_PER_CHECKPOINT:
-                delta_log.checkpoint(self._folder, newest)
+                delta_log.checkpoint(self._files, newest)
 
     def forget(
         self, *, older_than: timedelta, in_use: int | None, now: datetime, fence: Fence
     ) -> int:
         with _translated():
-            there = delta_log.versions(self._folder)
+            there = delta_log.versions(self._files)
             # The version that was the newest then, and all after it, stay.
             oldest = there[0]
             while oldest + 1 in there and self._age(oldest + 1, now) >= older_than:
@@ -111,9 +111,9 @@ class DeltaUpkeep:
             if in_use is not None:
                 oldest = min(oldest, max(in_use, there[0]))
             fence()
-            delta_log.clear_staging(self._folder)
+            self._files.clear_staging()
             if oldest > 0:
-                delta_log.forget_before(self._folder, oldest)
+                delta_log.forget_before(self._files, oldest)
             return self._remove_unnamed(fence)
 
     def scrub(self, *, until: Callable[[], bool] = lambda: False) -> Iterator[DamagedFile]:
@@ -124,8 +124,8 @@ class DeltaUpkeep:
 
     def copy(self, target: Path, version: int) -> list[str]:
         with _translated():
-            _copy_log(self._folder, target, version)
-            delta_log.forget_before(target, version)
+            _copy_log(self._files, target, version)
+            delta_log.forget_before(TableFolder(target), version)
             files = data_files(DeltaTable(str(target)))
         # What fails from here on is the target, which the caller knows.
         damaged = []
@@ -138,25 +138,25 @@ class DeltaUpkeep:
     def unnamed_files(self) -> list[str]:
         with _translated():
             named = self.kept_files()
-            return [path for path in files_on_disk(self._folder) if path not in named]
+            return [path for path in self._files.data_files() if path not in named]
 
     def kept_files(self) -> Mapping[str, DataFile]:
         """The data files of every version that can be read, by path."""
-        there = delta_log.versions(self._folder)
-        oldest = DeltaTable(str(self._folder), version=there[0])
+        there = delta_log.versions(self._files)
+        oldest = self._files.table(there[0])
         files = {file.path: file for file in data_files(oldest)}
         for version in there[1:]:
-            files |= {f.path: f for f in added_files(delta_log.actions(self._folder, version))}
+            files |= {f.path: f for f in added_files(delta_log.actions(self._files, version))}
         return files
 
     def _damaged(
-        self, state_of: Callable[[Path, DataFile], str], until: Callable[[], bool]
+        self, state_of: Callable[[TableFiles, DataFile], str], until: Callable[[], bool]
     ) -> Iterator[DamagedFile]:
         with _translated():
             for path, file in sorted(self.kept_files().items()):
                 if until():
                     return
-                state = state_of(self._folder / path, file)
+                state = state_of(self._files, file)
                 # An upkeep may have removed the file since; then no version names it any more.
                 if state and path in self.kept_files():
                     yield named(file, state)
@@ -164,14 +164,14 @@ class DeltaUpkeep:
     def _copied(self, file: DataFile, target: Path) -> str:
         """The SHA-256 of what was copied; empty if the file cannot be opened."""
         try:
-            opened = (self._folder / file.path).open("rb")
+            opened = self._files.open(file.path)
         except OSError:
             return ""
         with opened:
             return durable.copy(opened, target / file.path)
 
     def _age(self, version: int, now: datetime) -> timedelta:
-        return now - delta_log.committed_at(self._folder, version)
+        return now - delta_log.committed_at(self._files, version)
 
     def _small(self, files: list[DataFile]) -> list[DataFile]:
         return [f for f in files if f.rows < self._file_rows // 2]
@@ -179,16 +179,16 @@ class DeltaUpkeep:
     def _remove_unnamed(self, fence: Fence) -> int:
         """Also what an import left that ended before its commit."""
         unnamed = self.unnamed_files()
-        remove_data_files(self._folder, unnamed, fence=fence)
+        self._files.remove(unnamed, fence=fence)
         return len(unnamed)
 
 
-def _copy_log(folder: Path, target: Path, version: int) -> None:
+def _copy_log(files: TableFiles, target: Path, version: int) -> None:
     """The entries up to that version. A clean-up meanwhile may take some away: then again."""
     for _ in range(LOG_TRIES):
         shutil.rmtree(target, ignore_errors=True)
         try:
-            delta_log.copy(folder, target, version)
+            delta_log.copy(files, target, version)
             if DeltaTable(str(target)).version() == version:
                 return
         except (FileNotFoundError, DeltaError):
