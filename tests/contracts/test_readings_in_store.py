@@ -4,11 +4,12 @@ import json
 import sys
 import traceback
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import obstore
+import polars as pl
 import pytest
 from obstore.exceptions import AlreadyExistsError, GenericError
 
@@ -24,10 +25,13 @@ from meterport.domain.errors import (
 from meterport.domain.findings import Finding
 from meterport.restore import restore
 from meterport.services.examine import examine
+from meterport.settings import Settings
+from meterport.sources import delta_log
 from meterport.sources.delta import DeltaSource
 from meterport.sources.delta_store import DeltaReadings
 from meterport.sources.delta_table import commit, write_data_file
 from meterport.sources.delta_upkeep import DeltaUpkeep
+from meterport.sources.table_files import TableFiles
 from tests import brokers, make
 from tests.contracts.conftest import Readings, at_once, delta_folder, delta_table
 from tests.contracts.places import Killed, Place, StorePlace, new_store_place
@@ -41,7 +45,7 @@ def place(s3: brokers.Store, tmp_path: Path) -> Place:
     return new_store_place(s3, tmp_path / "staging")
 
 
-def of(meter: str, *energy_kwh: float) -> Any:
+def of(meter: str, *energy_kwh: float) -> pl.DataFrame:
     return make.readings(*energy_kwh, meter=meter)
 
 
@@ -60,6 +64,35 @@ def test_of_two_writers_of_one_version_exactly_one_makes_it(place: Place) -> Non
     for version in range(1, 6):
         tables = [place.files.table() for _ in range(writers)]
         assert sorted(at_once(writers, write)) == [str(version), *["busy"] * (writers - 1)]
+
+    marks = {mark(place.files, version) for version in range(1, 6)}
+    assert len(marks) == 5
+
+
+def mark(files: TableFiles, version: int) -> str:
+    """What tells an entry from another with the same change."""
+    (info,) = (a["commitInfo"] for a in delta_log.actions(files, version) if "commitInfo" in a)
+    return str(info["mark"])
+
+
+def test_a_checkpoint_is_there_before_the_pointer_to_it(
+    readings: Readings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, sent = obstore.put, list[str]()
+
+    def noted(store: Any, path: str, data: bytes, **how: Any) -> object:
+        sent.append(path)
+        return put(store, path, data, **how)
+
+    readings.merge(of("A", 1))
+    monkeypatch.setattr(obstore, "put", noted)
+
+    delta_log.checkpoint(readings.files, 1)
+
+    assert sent == [
+        f"_delta_log/{1:020}.checkpoint.parquet",
+        "_delta_log/_last_checkpoint",
+    ]
 
 
 def killed() -> None:
@@ -87,7 +120,7 @@ def test_an_import_that_was_cut_off_before_its_commit_changes_nothing_and_is_cle
 def test_a_spool_of_an_import_is_on_this_machine_and_gone_at_its_end(readings: Readings) -> None:
     staging, seen = readings.place.staging, list[str]()
 
-    def batches() -> Any:
+    def batches() -> Iterator[pl.DataFrame]:
         yield of("A", 1)
         seen.extend(path.name[:9] for path in staging.iterdir())
 
@@ -216,9 +249,12 @@ def test_an_import_into_a_store_that_does_not_answer_is_refused(gone: Place) -> 
         readings.merge(of("A", 1))
 
 
-def settings_of(place: StorePlace, folder: Path, **given: object) -> Any:
-    chosen = {"readings_url": place.uri, **place.store.settings()} | given
-    return make.settings(folder / "data", **chosen)
+def settings_in(place: StorePlace) -> dict[str, object]:
+    return {"readings_url": place.uri, **place.store.settings()}
+
+
+def settings_of(place: StorePlace, folder: Path, **given: object) -> Settings:
+    return make.settings(folder / "data", **settings_in(place) | given)
 
 
 WRONG: dict[str, tuple[dict[str, object], str]] = {
@@ -325,6 +361,36 @@ def test_a_home_with_its_readings_in_a_store_is_backed_up_into_a_folder(
     restored = make.settings(tmp_path / "restored")
     restore(restored, tmp_path / "backup", replace=False)
     frames = prepare(restored).source.scan(["123"], make.period(), columns=["energy_kwh"])
+    assert [frame.item() for frame in frames] == [0.5]
+
+
+def test_restored_readings_can_be_copied_into_a_store(
+    home: make.Home, s3: brokers.Store, tmp_path: Path
+) -> None:
+    backed_up(home.settings, tmp_path / "backup", as_json=False)
+    restored = make.settings(tmp_path / "restored")
+    restore(restored, tmp_path / "backup", replace=False)
+    there = new_store_place(s3, tmp_path)
+    for path in sorted(restored.readings.rglob("*/*"), reverse=True):
+        there.at(path.relative_to(restored.readings).as_posix()).write_bytes(path.read_bytes())
+
+    again = prepare(make.settings(tmp_path / "restored", **settings_in(there)))
+
+    frames = again.source.scan(["123"], make.period(), columns=["energy_kwh"])
+    assert [frame.item() for frame in frames] == [0.5]
+    assert list(again.upkeep.scrub()) == []
+
+
+def test_credentials_may_come_from_the_store_s_own_environment(
+    s3: brokers.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", brokers.ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", brokers.SECRET_KEY)
+    url = new_store_place(s3, tmp_path).uri
+
+    home = make.home(tmp_path, make.readings(0.5), readings_url=url, store_endpoint=s3.endpoint)
+
+    frames = home.services.source.scan(["123"], make.period(), columns=["energy_kwh"])
     assert [frame.item() for frame in frames] == [0.5]
 
 
