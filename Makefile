@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-fast check lock bench chaos clean
+.PHONY: help setup demo demo-distributed serve test test-fast check lock bench bench-scaling chaos clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,10 +8,13 @@ READY := $(VENV)/.ready
 UV := $(BIN)/uv pip --system-certs
 
 help:  ## Print what there is
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## Load demo meters, run one export through HTTP, show the file
 	@$(BIN)/meterport demo
+
+demo-distributed: $(READY)  ## The same on PostgreSQL, Celery and an S3 store: a fleet, and a worker killed
+	@$(BIN)/python -m deploy.one_machine
 
 test: $(READY)  ## Run every test
 	@$(BIN)/python -m pytest
@@ -32,6 +35,9 @@ test-fast: $(READY)  ## Only the tests that start no process
 
 bench: $(READY)  ## Measure the start of a job and the idle service
 	@$(BIN)/python benchmarks/service.py
+
+bench-scaling: $(READY)  ## Measure what docs/scaling.md reckons with
+	@$(BIN)/python -m benchmarks.scaling
 
 chaos: $(READY)  ## Kill, cut and damage for up to an hour, and record the counts; SEED=… replays
 	@METERPORT_CHAOS=full METERPORT_CHAOS_SEED="$(SEED)" METERPORT_CHAOS_RECORD=docs/reliability-runs.jsonl \

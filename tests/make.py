@@ -115,7 +115,12 @@ class Home:
         """Ask for that export."""
         s = self.services
         return submit_export(
-            request, jobs=s.jobs, catalog=s.catalog, dispatcher=s.dispatcher, space=s.space
+            request,
+            jobs=s.jobs,
+            catalog=s.catalog,
+            dispatcher=s.dispatcher,
+            space=s.space,
+            limits=s.limits,
         ).job
 
     def work(self, policy: RetryPolicy = RetryPolicy()) -> None:  # noqa: B008 - it is frozen
@@ -139,6 +144,16 @@ def home(folder: Path, *frames: pl.DataFrame, **given: object) -> Home:
     if frames:
         made.load(*frames)
     return made
+
+
+def opened(home: Home, **given: object) -> Home:
+    """The same home with other settings."""
+    chosen = home.settings.model_copy(update=given)
+    return Home(chosen, prepare(chosen))
+
+
+def lease(duration: timedelta) -> Lease:
+    return Lease("worker-of-the-test", duration)
 
 
 def copy_of(data: Path, folder: Path) -> Home:

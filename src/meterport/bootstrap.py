@@ -1,7 +1,7 @@
 """Settings in, services out: the only module that names adapters."""
 
 import fcntl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +38,7 @@ from meterport.ports import (
     Space,
     Wakeups,
 )
+from meterport.services.choose_meters import Limits
 from meterport.services.refresh_meters import refresh_meters
 from meterport.settings import Settings
 from meterport.sources.delta import DeltaSource
@@ -66,6 +67,9 @@ class Services:
     checkups: list[Checkup]
     copier: DatabaseCopier
     erasures: Erasures
+    limits: Limits
+    close: Callable[[], None]
+    """Give the database's connections back."""
 
 
 def connect(settings: Settings) -> Services:
@@ -112,6 +116,8 @@ def _connected(settings: Settings, database: Database) -> Services:
         checkups=[SqlCheckup(database), space],
         copier=SqliteBackup(database),
         erasures=SqlErasures(database),
+        limits=Limits(settings.max_meters, settings.max_rows),
+        close=database.engine.dispose,
     )
 
 

@@ -109,7 +109,7 @@ def _export(client: Client, folder: Path) -> None:
     console.print(f"Request:  meter {METER}, {START} to {END}, as CSV")
     job_id = client.create(METER, START, END)
     console.print(f"Job:      {job_id}")
-    with _progress_bar() as bar:
+    with progress_bar(console) as bar:
         task = bar.add_task("Export:  ", total=None)
         status = client.wait(job_id, told=lambda status: _show(bar, task, status))
     folder.mkdir(exist_ok=True)
@@ -127,13 +127,13 @@ def _show(bar: Progress, task: TaskID, status: dict[str, Any]) -> None:
         bar.update(task, completed=rows, total=rows)
 
 
-def _progress_bar() -> Progress:
+def progress_bar(on: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("rows"),
-        console=console,
+        console=on,
     )
 
 

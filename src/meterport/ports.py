@@ -12,6 +12,7 @@ import polars as pl
 from meterport.domain.errors import MeterportError
 from meterport.domain.exports import ExportFile, ExportRequest
 from meterport.domain.findings import Finding
+from meterport.domain.fleets import Part
 from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, Lane, Lease
 from meterport.domain.period import Period
 from meterport.domain.readings import DamagedFile, Merged, MeterSummary
@@ -41,9 +42,10 @@ class JobStore(Protocol):
         source_version: int | None = None,
         lane: Lane = Lane.SMALL,
     ) -> Submission:
-        """Store the job durably. Raises IdempotencyKeyReused.
+        """Store the job durably, with the fleet's meters if it has one.
 
-        `source_version`: the version of the readings to export; None: the newest at its start.
+        `source_version`: of the readings to export; None: the newest at its start.
+        Raises IdempotencyKeyReused.
         """
 
     def earlier(self, request: ExportRequest, *, owner: str, idempotency_key: str) -> Job | None:
@@ -51,10 +53,17 @@ class JobStore(Protocol):
 
     def get(self, job_id: str) -> Job | None: ...
 
-    def claim(self, lease: Lease, lanes: Collection[Lane] = tuple(Lane)) -> Job | None:
-        """Take a job that nobody holds and that need not wait, as its next attempt.
+    def meters(self, job: Job) -> Sequence[str]:
+        """Whose readings the job, or its part, writes, in order."""
 
-        Of the owner with the fewest jobs at work, the oldest.
+    def pieces(self, job: Job) -> Sequence[ExportFile]:
+        """The stored files that, one after the other, are the job's file."""
+
+    def claim(self, lease: Lease, lanes: Collection[Lane] = tuple(Lane)) -> Job | None:
+        """Take a job, or a part of one, that nobody holds and that need not wait.
+
+        It is the job's, or the part's, next attempt. Of the owner with the fewest at work, the
+        oldest.
         """
 
     def renew(self, job: Job, lease: Lease, *, rows_written: int) -> Hold:
@@ -63,10 +72,20 @@ class JobStore(Protocol):
     def begin(self, job: Job, *, source_version: int | None, rows_expected: int) -> bool:
         """Pin what the attempt reads; a later one reads the same, while that is kept."""
 
-    def complete(self, job: Job, file: ExportFile, *, keep: timedelta = KEEP_FILES) -> bool:
-        """Also False once the job was called off. The file expires after `keep`."""
+    def split(self, job: Job, parts: Sequence[Part], *, source_version: int | None) -> bool:
+        """Let go of the job, and let anybody take its parts; all read that version."""
 
-    def fail(self, job: Job, error: MeterportError) -> bool: ...
+    def redo(self, job: Job, keys: Collection[str]) -> bool:
+        """Let go of the job, and let anybody take the parts anew whose files those are."""
+
+    def complete(self, job: Job, file: ExportFile, *, keep: timedelta = KEEP_FILES) -> bool:
+        """Also False once the job was called off. The file expires after `keep`.
+
+        Of a part only the part is done; the last one makes its job free to be joined.
+        """
+
+    def fail(self, job: Job, error: MeterportError) -> bool:
+        """Also where only a part failed the whole job has."""
 
     def retry(self, job: Job, *, after: timedelta) -> bool:
         """Let go of the job, and let nobody take it before that time has passed."""
@@ -88,13 +107,16 @@ class JobArchive(Protocol):
         """The newest jobs, newest first."""
 
     def stranded(self, *, since: timedelta) -> Sequence[tuple[JobId, Lane]]:
-        """Jobs that anybody might take, and nobody has for that long: the oldest few hundred."""
+        """What anybody might take, and nobody has for that long: the oldest few hundred.
+
+        Of a job in parts an entry for each part.
+        """
 
     def needed(self, keys: Collection[str]) -> set[str]:
         """Those keys whose file is a job's result and not expired, or may still become one."""
 
     def kept_files(self) -> Iterator[tuple[JobId, ExportFile]]:
-        """The results that have not expired."""
+        """The results that have not expired; of a file in parts each part."""
 
     def oldest_version_in_use(self) -> int | None:
         """Of the readings, by an unfinished job or a lease."""
@@ -201,6 +223,12 @@ class Dispatcher(Protocol):
         Never waits and never fails. May be lost: the table is looked at besides.
         """
 
+    def remind(self, stranded: Sequence[tuple[JobId, Lane]]) -> None:
+        """Tell again of what nobody took, without piling up what was not heard yet.
+
+        Never fails; may wait for seconds.
+        """
+
 
 class Wakeups(Protocol):
     """Where an idle worker of `serve` waits."""
@@ -257,6 +285,9 @@ class MeterCatalog(Protocol):
         """The version of the readings that the catalogue describes."""
 
     def get(self, smart_meter_id: str) -> MeterSummary | None: ...
+
+    def some(self, meters: Collection[str]) -> Mapping[str, MeterSummary]:
+        """Those of them that are known."""
 
     def all(self) -> Sequence[MeterSummary]: ...
 

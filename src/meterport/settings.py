@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from meterport.domain.errors import StartRefused
+from meterport.domain.fleets import PART_ROWS
 from meterport.domain.jobs import RetryPolicy
 
 PREFIX = "METERPORT_"
@@ -81,6 +82,13 @@ class Settings(BaseSettings):
     job_retry_s: Annotated[
         float, Field(gt=0, le=60, description="Seconds before the first retry; they triple")
     ] = 1.0
+    part_rows: Annotated[
+        int, Field(ge=1, description="Rows of one part of a fleet's export, about")
+    ] = PART_ROWS
+    max_meters: Annotated[int, Field(ge=1, description="Meters of one export, at most")] = 10_000
+    max_rows: Annotated[
+        int, Field(ge=1, le=2**31 - 1, description="Rows of one export, at most, as expected")
+    ] = 1_000_000_000
     worker_restart_s: Annotated[
         float, Field(ge=0, le=10, description="Seconds before a dead worker is started again")
     ] = 0.1

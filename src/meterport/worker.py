@@ -51,7 +51,9 @@ def workplace(settings: Settings, worker_id: str, stopping: Stopping) -> Workpla
         policy=settings.retry_policy,
         time_limit=settings.job_time_limit,
         keep_files=timedelta(days=settings.keep_files_days),
+        part_rows=settings.part_rows,
         abandon=lambda: os._exit(ABANDONED),
+        wake=services.dispatcher.wake,
     )
 
 

@@ -18,10 +18,17 @@ from sqlalchemy import func, select
 
 import meterport.restore
 from meterport import children, durable, worker
-from meterport.adapters import local_files, sql_database, sql_jobs, sql_tables
+from meterport.adapters import (
+    local_files,
+    sql_claims,
+    sql_database,
+    sql_job_parts,
+    sql_jobs,
+    sql_tables,
+)
 from meterport.adapters.local_disk import LocalDisk
 from meterport.adapters.local_files import LocalFiles
-from meterport.adapters.sql_job_rows import is_free
+from meterport.adapters.sql_job_rows import is_free, is_free_job
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sqlite_backup import SqliteBackup
 from meterport.domain.exports import ExportFile
@@ -86,16 +93,47 @@ def written_in_place() -> None:
 
 def no_attempt_check() -> None:
     """Whoever once held a job may change its row for ever."""
-    _patch(sql_jobs, "_held_by", lambda job: sql_tables.jobs.c.id == job.id)
+
+    def whoever(job: Job) -> Any:
+        if job.part is None:
+            return sql_tables.jobs.c.id == job.id
+        parts = sql_tables.job_parts
+        return (parts.c.job_id == job.id) & (parts.c.number == job.part.number)
+
+    _patch(sql_jobs, "held_by", whoever)
+    _patch(sql_job_parts, "held_by", whoever)
 
 
 def no_renewed_claims() -> None:
     """A job whose worker died is taken by nobody."""
 
     def never_held(job: Any) -> Any:
-        return is_free(job) & job.c.lease_until.is_(None)
+        return is_free_job(job) & job.c.lease_until.is_(None)
 
-    _patch(sql_jobs, "is_free", never_held)
+    _patch(sql_claims, "is_free_job", never_held)
+
+
+def no_renewed_parts() -> None:
+    """A part whose worker died is taken by nobody."""
+
+    def never_held(part: Any) -> Any:
+        return is_free(part) & part.c.lease_until.is_(None)
+
+    _patch(sql_job_parts, "is_free", never_held)
+
+
+def parts_unchecked() -> None:
+    """Parts are joined in the order in which they were finished, and not read through."""
+    files_of = sql_job_parts.files_of
+
+    def as_finished(connection: Any, job_id: str) -> list[ExportFile]:
+        by_time = select(sql_tables.job_parts.c.file_path).order_by(
+            sql_tables.job_parts.c.updated_at, sql_tables.job_parts.c.number
+        )
+        order = list(connection.execute(by_time).scalars())
+        return sorted(files_of(connection, job_id), key=lambda file: order.index(file.key))
+
+    _patch(sql_jobs, "files_of", as_finished)
 
 
 def answer_before_commit() -> None:
@@ -316,6 +354,8 @@ VARIANTS: Mapping[str, Callable[[], None]] = {
         written_in_place,
         no_attempt_check,
         no_renewed_claims,
+        no_renewed_parts,
+        parts_unchecked,
         answer_before_commit,
         keys_are_not_kept,
         all_at_once,

@@ -91,3 +91,30 @@ def test_the_demo_does_the_main_job(tmp_path: Path) -> None:
     assert done.stderr == ""
     file = data / "downloads" / "smart_meter_123_20240101_20240131.csv"
     assert len(file.read_text().splitlines()) == 44_569
+
+
+def test_the_distributed_demo_ends_with_a_verified_file(tmp_path: Path) -> None:
+    (line,) = shell_blocks("More than one machine")
+    assert line == "make demo-distributed\n"
+    dry = subprocess.run(
+        ["make", "--dry-run", "demo-distributed"], cwd=ROOT, check=True, capture_output=True
+    )
+    assert dry.stdout.decode().splitlines()[-1].endswith("python -m deploy.one_machine")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.one_machine", "--days", "30"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Killed:   a worker" in done.stdout
+    assert "Verified: SHA-256" in done.stdout
+    (file,) = (tmp_path / "meterport-data" / "downloads").iterdir()
+    lines = file.read_text().splitlines()
+    assert lines[0] == "timestamp,smart_meter_id,energy_kwh,power_kw,voltage_v,current_a"
+    assert f"({file.stat().st_size:,} bytes, {len(lines) - 1:,} rows)" in done.stdout
+    assert len({line.split(",")[1] for line in lines[1:]}) == 200

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -154,7 +154,10 @@ def test_a_job_that_nobody_took_is_told_to_a_worker_again(
             self.heard: list[str] = []
 
         def wake(self, job_id: JobId, lane: Lane) -> None:
-            self.heard.append(job_id)
+            raise AssertionError("it was told when it was accepted")
+
+        def remind(self, stranded: Sequence[tuple[JobId, Lane]]) -> None:
+            self.heard += [job_id for job_id, _ in stranded]
 
     dispatcher = Listening()
     monkeypatch.setattr("meterport.services.hand_on.SINCE", timedelta(0))

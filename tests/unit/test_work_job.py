@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -15,7 +14,6 @@ from meterport.domain.jobs import Job, JobStatus, Lease
 from meterport.domain.readings import MeterSummary
 from meterport.encoders import FORMATS, csv
 from meterport.encoders.base import ExportFormat, Sink
-from meterport.services.run_export import expected_rows
 from meterport.services.work_job import Workplace, work_job
 from tests import make
 
@@ -214,11 +212,10 @@ def test_the_rows_to_expect_are_those_of_the_period_within_the_meters_life(
     meter = MeterSummary("123", make.JANUARY, last, interval_s=60, rows=90)
     start = make.JANUARY + timedelta(minutes=start_minute)
 
-    assert expected_rows(make.request(start=start, minutes=minutes), meter) == rows
+    assert meter.expected_rows(make.period(start, minutes=minutes)) == rows
 
 
 def test_a_part_of_an_interval_counts_as_one() -> None:
     meter = MeterSummary("123", make.JANUARY, make.JANUARY + timedelta(days=1), 900, rows=97)
-    request = replace(make.request(), period=make.period(minutes=16))
 
-    assert expected_rows(request, meter) == 2
+    assert meter.expected_rows(make.period(minutes=16)) == 2

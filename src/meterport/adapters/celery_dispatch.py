@@ -6,9 +6,11 @@ that is down. What is lost is found in the jobs table by housekeeping, and sent 
 
 import queue
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import structlog
+from kombu.exceptions import OperationalError
 
 from meterport.domain.jobs import JobId, Lane
 
@@ -36,6 +38,23 @@ class CeleryDispatch:
         except queue.Full:
             log.warning("wake_up_dropped", job=job_id)
 
+    def remind(self, stranded: Sequence[tuple[JobId, Lane]]) -> None:
+        """As many messages as are missing: those that wait in a lane's queue will do for the rest.
+
+        So the length of a queue is that of the work, however often this is said.
+        """
+        app = broker(self._broker_url)
+        try:
+            with app.connection_for_write() as connection:
+                waiting = {lane: _waiting(connection, lane) for lane in Lane}
+        except _failures(app) as error:
+            log.warning("broker_unreachable", reason=type(error).__name__)
+            return
+        for lane in Lane:
+            of_lane = [job_id for job_id, its_lane in stranded if its_lane is lane]
+            for job_id in of_lane[waiting[lane] :]:
+                self.wake(job_id, lane)
+
     def _start(self) -> None:
         # Late, and not before a fork: a thread does not survive one.
         with self._lock:
@@ -49,8 +68,23 @@ class CeleryDispatch:
             job_id, lane = self._unsent.get()
             try:
                 app.send_task(TASK, (lane.value, job_id), queue=queue_of(lane), retry=False)
-            except (OSError, app.connection().connection_errors) as error:
+            except _failures(app) as error:
                 log.warning("broker_unreachable", job=job_id, reason=type(error).__name__)
+
+
+def _waiting(connection: Any, lane: Lane) -> int:
+    """The messages that no worker has taken yet."""
+    with connection.channel() as channel:
+        try:
+            return int(channel.queue_declare(queue_of(lane), passive=True).message_count)
+        except connection.channel_errors:
+            return 0  # nobody has asked for the queue yet
+
+
+def _failures(app: "Celery") -> tuple[type[Exception], ...]:
+    connection = app.connection()
+    errors = (*connection.connection_errors, *connection.channel_errors)
+    return (OSError, OperationalError, *errors)
 
 
 def broker(url: str) -> "Celery":

@@ -28,6 +28,11 @@ class LocalDispatch:
         ):
             sender.sendto(job_id.encode(), path)
 
+    def remind(self, stranded: Sequence[tuple[JobId, Lane]]) -> None:
+        # Datagrams that find no room are dropped.
+        for job_id, lane in stranded:
+            self.wake(job_id, lane)
+
 
 @contextmanager
 def listening(folder: Path) -> Iterator[socket.socket]:

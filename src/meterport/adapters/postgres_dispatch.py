@@ -27,6 +27,11 @@ class PostgresDispatch:
         with suppress(ServiceUnavailable), self._database.read() as connection:
             connection.execute(sql_select(func.pg_notify(CHANNEL, lane.value)))
 
+    def remind(self, stranded: Sequence[tuple[JobId, Lane]]) -> None:
+        # All that are idle hear it, and none rests before there is nothing left to take.
+        for job_id, lane in stranded[:1]:
+            self.wake(job_id, lane)
+
 
 class PostgresWakeups:
     """Wakes every idle worker: the claim sorts them. Without a connection it only waits."""

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from meterport.adapters.sql_database import Database, db_now
-from meterport.adapters.sql_jobs import NO_LEASE, failed_with
-from meterport.adapters.sql_tables import erasures, jobs, leases
+from meterport.adapters.sql_job_parts import forget_parts
+from meterport.adapters.sql_job_rows import NO_LEASE, failed_with
+from meterport.adapters.sql_tables import erasures, job_meters, jobs, leases
 from meterport.domain.errors import ExportCancelled
 from meterport.domain.jobs import JobStatus
 
@@ -21,8 +22,7 @@ class SqlErasures:
             _record(connection, smart_meter_id)
             _call_off(connection, smart_meter_id)
             # Older versions go, so whoever is unfinished reads the newest one.
-            unfinished = jobs.c.status == JobStatus.PENDING
-            connection.execute(update(jobs).where(unfinished).values(source_version=None))
+            forget_parts(connection, jobs.c.status == JobStatus.PENDING)
 
     def finish(self, smart_meter_id: str) -> None:
         with self._database.write() as connection:
@@ -46,7 +46,8 @@ def detach(database: Database, *, version: int) -> None:
         pending = jobs.c.status == JobStatus.PENDING
         other = and_(pending, jobs.c.source_version != version)
         connection.execute(update(jobs).where(pending).values(**NO_LEASE))
-        connection.execute(update(jobs).where(other).values(source_version=None))
+        # A backup has no files of unfinished jobs, so parts begin anew.
+        forget_parts(connection, or_(other, and_(pending, jobs.c.parts_left.is_not(None))))
         connection.execute(delete(leases))
 
 
@@ -61,7 +62,8 @@ def _record(connection: Connection, smart_meter_id: str) -> None:
 
 def _call_off(connection: Connection, smart_meter_id: str) -> None:
     """Also a job at work, whose attempt thereby loses it: it may not become a file any more."""
-    of_it = jobs.c.smart_meter_id == smart_meter_id
+    fleets = select(job_meters.c.job_id).where(job_meters.c.smart_meter_id == smart_meter_id)
+    of_it = or_(jobs.c.smart_meter_id == smart_meter_id, jobs.c.id.in_(fleets))
     ended = failed_with(ExportCancelled()) | NO_LEASE | {"updated_at": db_now()}
     connection.execute(
         update(jobs).where(of_it, jobs.c.status == JobStatus.COMPLETED).values(expires_at=db_now())

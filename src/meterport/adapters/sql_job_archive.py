@@ -6,9 +6,10 @@ from datetime import timedelta
 from sqlalchemy import Connection, delete, func, or_, select, union_all
 
 from meterport.adapters.sql_database import Database, db_now
-from meterport.adapters.sql_job_rows import COLUMNS, file_of, is_expired, is_free, is_job_id, job_of
+from meterport.adapters.sql_job_parts import files_of, free_parts, needed_parts
+from meterport.adapters.sql_job_rows import COLUMNS, is_expired, is_free_job, is_job_id, job_of
 from meterport.adapters.sql_jobs import IDEMPOTENCY_WINDOW
-from meterport.adapters.sql_tables import idempotency_keys, jobs, leases
+from meterport.adapters.sql_tables import idempotency_keys, job_meters, job_parts, jobs, leases
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job, JobId, JobStatus, Lane
 
@@ -25,14 +26,14 @@ class SqlJobArchive:
             return [job_of(row) for row in connection.execute(newest)]
 
     def stranded(self, *, since: timedelta) -> Sequence[tuple[JobId, Lane]]:
-        free = (
-            select(jobs.c.id, jobs.c.lane)
-            .where(is_free(jobs), jobs.c.updated_at <= db_now(-since))
-            .order_by(jobs.c.created_at)
-            .limit(ROWS_PER_STATEMENT)
-        )
+        columns, before = (jobs.c.id, jobs.c.lane, jobs.c.created_at), db_now(-since)
+        free = union_all(
+            select(*columns).where(is_free_job(jobs), jobs.c.updated_at <= before),
+            free_parts(*columns).where(job_parts.c.updated_at <= before),
+        ).subquery()
+        oldest = select(free).order_by(free.c.created_at).limit(ROWS_PER_STATEMENT)
         with self._database.read() as connection:
-            return [(JobId(row.id), Lane(row.lane)) for row in connection.execute(free)]
+            return [(JobId(row.id), Lane(row.lane)) for row in connection.execute(oldest)]
 
     def needed(self, keys: Collection[str]) -> set[str]:
         wanted: set[str] = set()
@@ -79,6 +80,8 @@ class SqlJobArchive:
         with self._database.write() as connection:
             of_them = idempotency_keys.c.job_id.in_(ids)
             connection.execute(delete(idempotency_keys).where(or_(spent, of_them)))
+            for table in (job_meters, job_parts):
+                connection.execute(delete(table).where(table.c.job_id.in_(ids)))
             connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))
         return len(ids)
 
@@ -91,8 +94,14 @@ class SqlJobArchive:
         )
         with self._database.read() as connection:
             page = kept if last is None else kept.where(jobs.c.id > last)
-            files = [(JobId(row.id), file_of(row)) for row in connection.execute(page)]
-        return [(id_, file) for id_, file in files if file is not None]
+            rows = [job_of(row) for row in connection.execute(page)]
+            return [(job.id, file) for job in rows for file in _pieces(connection, job)]
+
+
+def _pieces(connection: Connection, job: Job) -> list[ExportFile]:
+    if job.file is None:
+        return []
+    return files_of(connection, job.id) if job.file.key == job.key_of_parts else [job.file]
 
 
 def _needed_by(connection: Connection, ids: Collection[str]) -> set[str]:
@@ -102,4 +111,5 @@ def _needed_by(connection: Connection, ids: Collection[str]) -> set[str]:
     states = select(jobs.c.id, jobs.c.attempt, jobs.c.file_path, live, expired)
     rows = connection.execute(states.where(jobs.c.id.in_(ids)).with_for_update()).all()
     published = {row.file_path for row in rows if row.file_path and not row.expired}
-    return published | {f"{row.id}/{row.attempt}" for row in rows if row.live}
+    written = {f"{row.id}/{row.attempt}" for row in rows if row.live}
+    return published | written | needed_parts(connection, ids)

@@ -1,36 +1,107 @@
 """A row of `jobs` as a Job, and the conditions on rows that several statements share."""
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    Table,
+    and_,
+    case,
+    cast,
+    func,
+    or_,
+    select,
+)
 from sqlalchemy.sql.selectable import FromClause
 
 from meterport.adapters.sql_database import db_now
-from meterport.adapters.sql_tables import jobs
+from meterport.adapters.sql_tables import job_parts, jobs
+from meterport.domain.errors import MeterportError
 from meterport.domain.exports import ExportFile, ExportRequest
+from meterport.domain.fleets import Part
 from meterport.domain.jobs import Job, JobError, JobId, JobStatus, Lane
 from meterport.domain.period import Period
 
+NO_LEASE: dict[str, None] = {"worker_id": None, "lease_until": None}
+
 is_expired = func.coalesce(jobs.c.expires_at <= db_now(), False)
-COLUMNS = (*jobs.c, is_expired.label("expired"))
+
+_in_parts = (
+    select(cast(func.coalesce(func.sum(job_parts.c.rows_written), 0), BigInteger))
+    .where(job_parts.c.job_id == jobs.c.id)
+    .correlate(jobs)
+    .scalar_subquery()
+)
+rows_written = case(
+    (jobs.c.parts_left.is_(None), jobs.c.rows_written),
+    (_in_parts > jobs.c.rows_written, _in_parts),
+    else_=jobs.c.rows_written,
+)
+"""Of a job in parts the parts' own; never less than was told before."""
+
+COLUMNS = (
+    *(column for column in jobs.c if column is not jobs.c.rows_written),
+    rows_written.label("rows_written"),
+    is_expired.label("expired"),
+)
 
 
-def is_free(job: FromClause) -> ColumnElement[bool]:
-    """Nobody holds it, and it need not wait any longer."""
+def is_free(row: FromClause) -> ColumnElement[bool]:
+    """Of jobs or of parts: nobody holds it, and it need not wait any longer."""
     now = db_now()
     return and_(
-        job.c.status == JobStatus.PENDING,
-        or_(job.c.lease_until.is_(None), job.c.lease_until <= now),
-        or_(job.c.not_before.is_(None), job.c.not_before <= now),
+        row.c.status == JobStatus.PENDING,
+        or_(row.c.lease_until.is_(None), row.c.lease_until <= now),
+        or_(row.c.not_before.is_(None), row.c.not_before <= now),
     )
 
 
-def get_job(connection: Connection, job_id: str, *, lock: bool = False) -> Job | None:
+def is_free_job(job: FromClause) -> ColumnElement[bool]:
+    """Not while it waits for its parts."""
+    return and_(is_free(job), or_(job.c.parts_left.is_(None), job.c.parts_left == 0))
+
+
+def table_of(job: Job) -> Table:
+    """Where the attempt stands: a part's beside the job's own."""
+    return jobs if job.part is None else job_parts
+
+
+def held_by(job: Job) -> ColumnElement[bool]:
+    """The attempt still holds its lease; an expired lease never revives."""
+    row = table_of(job)
+    this = jobs.c.id == job.id
+    if job.part is not None:
+        this = and_(job_parts.c.job_id == job.id, job_parts.c.number == job.part.number)
+    return and_(
+        this,
+        row.c.status == JobStatus.PENDING,
+        row.c.attempt == job.attempt,
+        row.c.lease_until > db_now(),
+    )
+
+
+def failed_with(error: MeterportError) -> dict[str, Any]:
+    return {
+        "status": JobStatus.FAILED,
+        "error_code": error.code,
+        "error_message": error.message,
+        "error_details": error.details,
+    }
+
+
+def lock(connection: Connection, job_id: str) -> None:
+    connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
+
+
+def get_job(connection: Connection, job_id: str) -> Job | None:
     if not is_job_id(job_id):
         return None
-    wanted = select(*COLUMNS).where(jobs.c.id == job_id)
-    row = connection.execute(wanted.with_for_update() if lock else wanted).first()
+    row = connection.execute(select(*COLUMNS).where(jobs.c.id == job_id)).first()
     return None if row is None else job_of(row)
 
 
@@ -64,10 +135,19 @@ def job_of(row: Row[Any]) -> Job:
         expires_at=row.expires_at,
         expired=bool(row.expired),
         error=_error(row),
+        parts_left=row.parts_left,
     )
 
 
+def part_of(job: Job, row: Row[Any]) -> Job:
+    """The job as an attempt at one of its parts sees it, from a row of `job_parts`."""
+    period = Period(row.start_datetime, row.end_datetime)
+    part = Part(row.number, row.first_meter, row.end_meter, period, row.rows_expected)
+    return replace(job, part=part, attempt=row.attempt, crashes=row.crashes, retries=row.retries)
+
+
 def file_of(row: Row[Any]) -> ExportFile | None:
+    """From a row of `jobs` or of `job_parts`."""
     if row.status != JobStatus.COMPLETED:
         return None
     return ExportFile(row.file_path, row.record_count, row.file_size_bytes, row.sha256)

@@ -2,16 +2,34 @@
 
 import hashlib
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, false, or_, select, update
 from sqlalchemy import insert as insert_into
 from sqlalchemy.exc import IntegrityError
 
+from meterport.adapters.sql_claims import claim
 from meterport.adapters.sql_database import Database, db_now
-from meterport.adapters.sql_job_rows import COLUMNS, get_job, is_free, job_of
+from meterport.adapters.sql_job_parts import (
+    complete_part,
+    end_parts,
+    files_of,
+    insert_meters,
+    insert_parts,
+    meters_of,
+    reopen,
+)
+from meterport.adapters.sql_job_rows import (
+    NO_LEASE,
+    failed_with,
+    get_job,
+    held_by,
+    is_job_id,
+    lock,
+    table_of,
+)
 from meterport.adapters.sql_tables import idempotency_keys, jobs
 from meterport.domain.errors import (
     ExportCancelled,
@@ -21,15 +39,12 @@ from meterport.domain.errors import (
     MeterportError,
 )
 from meterport.domain.exports import ExportFile, ExportRequest
+from meterport.domain.fleets import Part
 from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, JobStatus, Lane, Lease
 from meterport.domain.period import iso_utc
 from meterport.ports import Submission
 
 IDEMPOTENCY_WINDOW = timedelta(hours=24)
-CLAIM_TRIES = 5
-"""Another worker may take the owner's last job between our look and our claim."""
-
-NO_LEASE: dict[str, None] = {"worker_id": None, "lease_until": None}
 
 
 class SqlJobs:
@@ -73,54 +88,62 @@ class SqlJobs:
         with self._database.read() as connection:
             return get_job(connection, job_id)
 
-    def claim(self, lease: Lease, lanes: Collection[Lane] = tuple(Lane)) -> Job | None:
-        for _ in range(CLAIM_TRIES):
-            # A look without the write lock first: idle workers poll every second.
-            with self._database.read() as connection:
-                owner = connection.execute(_least_served_owner(lanes)).scalar()
-            if owner is None:
-                return None
-            job = self._claim_of(owner, lease, lanes)
-            if job is not None:
-                return job
-        return None
+    def meters(self, job: Job) -> Sequence[str]:
+        if not job.request.is_fleet:
+            return [job.request.smart_meter_id]
+        with self._database.read() as connection:
+            return meters_of(connection, job)
 
-    def _claim_of(self, owner: str, lease: Lease, lanes: Collection[Lane]) -> Job | None:
-        oldest = _oldest_free(owner, lanes).with_for_update(skip_locked=True).scalar_subquery()
-        with self._database.write() as connection:
-            row = connection.execute(
-                update(jobs)
-                .where(jobs.c.id == oldest)
-                .values(
-                    attempt=jobs.c.attempt + 1,
-                    # A lease that is still there has run out: its worker died or was cut off.
-                    crashes=jobs.c.crashes + case((jobs.c.lease_until.is_(None), 0), else_=1),
-                    worker_id=lease.worker_id,
-                    lease_until=db_now(lease.duration),
-                    started_at=func.coalesce(jobs.c.started_at, db_now()),
-                    updated_at=db_now(),
-                )
-                .returning(*COLUMNS)
-            ).first()
-        return None if row is None else job_of(row)
+    def pieces(self, job: Job) -> Sequence[ExportFile]:
+        if job.file is not None and job.file.key != job.key_of_parts:
+            return [job.file]
+        with self._database.read() as connection:
+            return files_of(connection, job.id)
+
+    def claim(self, lease: Lease, lanes: Collection[Lane] = tuple(Lane)) -> Job | None:
+        return claim(self._database, lease, lanes)
 
     def begin(self, job: Job, *, source_version: int | None, rows_expected: int) -> bool:
         return self._change(job, source_version=source_version, rows_expected=rows_expected)
 
     def renew(self, job: Job, lease: Lease, *, rows_written: int) -> Hold:
-        most = case((jobs.c.rows_written < rows_written, rows_written), else_=jobs.c.rows_written)
+        row = table_of(job)
+        most = case((row.c.rows_written < rows_written, rows_written), else_=row.c.rows_written)
+        renewed = {"updated_at": db_now(), "lease_until": db_now(lease.duration)}
+        # A job that is called off has no parts any more.
+        called_off = row.c.cancel_requested if row is jobs else false()
         with self._database.write() as connection:
-            row = connection.execute(
-                update(jobs)
-                .where(_held_by(job))
-                .values(updated_at=db_now(), lease_until=db_now(lease.duration), rows_written=most)
-                .returning(jobs.c.cancel_requested)
+            found = connection.execute(
+                update(row)
+                .where(held_by(job))
+                .values(rows_written=most, **renewed)
+                .returning(called_off.label("called_off"))
             ).first()
-        if row is None:
+        if found is None:
             return Hold.LOST
-        return Hold.CANCELLED if row.cancel_requested else Hold.HELD
+        return Hold.CANCELLED if found.called_off else Hold.HELD
+
+    def split(self, job: Job, parts: Sequence[Part], *, source_version: int | None) -> bool:
+        expected = sum(part.rows_expected for part in parts)
+        planned = {"parts_left": len(parts), "rows_expected": expected}
+        with self._database.write() as connection:
+            done = _change(connection, job, source_version=source_version, **planned, **NO_LEASE)
+            if done:
+                insert_parts(connection, job, parts)
+        return done
+
+    def redo(self, job: Job, keys: Collection[str]) -> bool:
+        again = {"parts_left": len(keys), "retries": jobs.c.retries + 1}
+        with self._database.write() as connection:
+            done = _change(connection, job, **again, **NO_LEASE)
+            if done:
+                reopen(connection, job, keys)
+        return done
 
     def complete(self, job: Job, file: ExportFile, *, keep: timedelta = KEEP_FILES) -> bool:
+        if job.part is not None:
+            with self._database.write() as connection:
+                return complete_part(connection, job, file)
         return self._change(
             job,
             ~jobs.c.cancel_requested,
@@ -135,19 +158,25 @@ class SqlJobs:
         )
 
     def fail(self, job: Job, error: MeterportError) -> bool:
-        return self._change(job, **failed_with(error), **NO_LEASE)
+        with self._database.write() as connection:
+            lock(connection, job.id)
+            if not _change(connection, job, **NO_LEASE):
+                return False
+            failed = failed_with(error) | {"updated_at": db_now()}
+            connection.execute(update(jobs).where(jobs.c.id == job.id).values(**failed))
+            end_parts(connection, job.id)
+        return True
 
     def retry(self, job: Job, *, after: timedelta) -> bool:
-        return self._change(job, retries=jobs.c.retries + 1, not_before=db_now(after), **NO_LEASE)
+        once_more = table_of(job).c.retries + 1
+        return self._change(job, retries=once_more, not_before=db_now(after), **NO_LEASE)
 
     def hand_back(self, job: Job) -> bool:
         return self._change(job, **NO_LEASE)
 
     def cancel(self, job_id: str) -> Job:
         with self._database.write() as connection:
-            job = get_job(connection, job_id, lock=True)
-            if job is None:
-                raise JobNotFound(job_id)
+            job = _locked(connection, job_id)
             mine = and_(jobs.c.id == job.id, jobs.c.status == JobStatus.PENDING)
             held = and_(mine, jobs.c.lease_until > db_now())
             free = and_(mine, or_(jobs.c.lease_until.is_(None), jobs.c.lease_until <= db_now()))
@@ -160,78 +189,44 @@ class SqlJobs:
             )
             if not told.rowcount and not ended.rowcount:
                 raise ExportNotCancellable(f"the export {job_id} is {job.status} already")
+            if ended.rowcount:
+                end_parts(connection, job.id)
             changed = get_job(connection, job_id)
         assert changed is not None  # noqa: S101 - changed a line above, in the same transaction
         return changed
 
     def _change(self, job: Job, *conditions: ColumnElement[bool], **values: Any) -> bool:
         with self._database.write() as connection:
-            done = connection.execute(
-                update(jobs)
-                .where(_held_by(job), *conditions)
-                .values({"updated_at": db_now()} | values)
-            )
-        return done.rowcount == 1
+            return _change(connection, job, *conditions, **values)
 
 
-def _held_by(job: Job) -> ColumnElement[bool]:
-    """The attempt still holds its lease; an expired lease never revives."""
-    return and_(
-        jobs.c.id == job.id,
-        jobs.c.status == JobStatus.PENDING,
-        jobs.c.attempt == job.attempt,
-        jobs.c.lease_until > db_now(),
+def _change(
+    connection: Connection, job: Job, *conditions: ColumnElement[bool], **values: Any
+) -> bool:
+    done = connection.execute(
+        update(table_of(job))
+        .where(held_by(job), *conditions)
+        .values({"updated_at": db_now()} | values)
     )
+    return done.rowcount == 1
 
 
-def _least_served_owner(lanes: Collection[Lane]) -> Select[Any]:
-    """Whose jobs are free, and of them who has the fewest running; then who has waited longest."""
-    free, running = jobs.alias(), jobs.alias()
-    at_work = (
-        select(func.count())
-        .where(
-            running.c.owner == free.c.owner,
-            running.c.status == JobStatus.PENDING,
-            running.c.lease_until > db_now(),
-        )
-        .correlate(free)
-        .scalar_subquery()
-    )
-    return (
-        select(free.c.owner)
-        .where(is_free(free), free.c.lane.in_(lanes))
-        .group_by(free.c.owner)
-        .order_by(at_work, func.min(free.c.created_at))
-        .limit(1)
-    )
-
-
-def _oldest_free(owner: str, lanes: Collection[Lane]) -> Select[Any]:
-    job = jobs.alias()  # not correlated with the UPDATE that it stands in
-    return (
-        select(job.c.id)
-        .where(is_free(job), job.c.owner == owner, job.c.lane.in_(lanes))
-        .order_by(job.c.created_at, job.c.id)
-        .limit(1)
-    )
-
-
-def failed_with(error: MeterportError) -> dict[str, Any]:
-    return {
-        "status": JobStatus.FAILED,
-        "error_code": error.code,
-        "error_message": error.message,
-        "error_details": error.details,
-    }
+def _locked(connection: Connection, job_id: str) -> Job:
+    if is_job_id(job_id):
+        lock(connection, job_id)
+    job = get_job(connection, job_id)
+    if job is None:
+        raise JobNotFound(job_id)
+    return job
 
 
 def _insert_job(
     connection: Connection, request: ExportRequest, owner: str, further: dict[str, Any]
 ) -> Job:
-    row = connection.execute(
-        insert_into(jobs)
-        .values(
-            id=str(uuid.uuid4()),
+    job_id = JobId(str(uuid.uuid4()))
+    connection.execute(
+        insert_into(jobs).values(
+            id=job_id,
             smart_meter_id=request.smart_meter_id,
             start_datetime=request.period.start,
             end_datetime=request.period.end,
@@ -247,9 +242,11 @@ def _insert_job(
             rows_written=0,
             **further,
         )
-        .returning(*COLUMNS)
-    ).one()
-    return job_of(row)
+    )
+    insert_meters(connection, job_id, request.fleet)
+    job = get_job(connection, job_id)
+    assert job is not None  # noqa: S101 - inserted above, in the same transaction
+    return job
 
 
 def _earlier_job(
@@ -284,5 +281,5 @@ def _insert_key(
 
 def _digest(request: ExportRequest) -> str:
     start, end = iso_utc(request.period.start), iso_utc(request.period.end)
-    said = "\n".join((request.smart_meter_id, start, end, request.format))
+    said = "\n".join((request.smart_meter_id, start, end, request.format, *request.fleet))
     return hashlib.sha256(said.encode()).hexdigest()

@@ -32,6 +32,10 @@ class SqlMeters:
             found = _rows(connection, [smart_meter_id])
         return found.get(smart_meter_id)
 
+    def some(self, ids: Collection[str]) -> Mapping[str, MeterSummary]:
+        with self._database.read() as connection:
+            return _rows(connection, ids)
+
     def all(self) -> Sequence[MeterSummary]:
         with self._database.read() as connection:
             rows = connection.execute(select(meters).order_by(meters.c.smart_meter_id))

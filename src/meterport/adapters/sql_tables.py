@@ -53,7 +53,44 @@ jobs = Table(
     Column("cancel_requested", Boolean, nullable=False),
     Column("expires_at", UtcDateTime),
     Column("lane", String, nullable=False),
+    Column("parts_left", Integer),
 )
+"""`parts_left`: of a job whose file is made in parts, how many are not finished; else null."""
+
+job_meters = Table(
+    "job_meters",
+    metadata,
+    Column("job_id", JOB_ID, ForeignKey("jobs.id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("smart_meter_id", String, nullable=False),
+)
+"""The meters of a fleet, in the order of its file; the job's own smart_meter_id is `*`."""
+
+job_parts = Table(
+    "job_parts",
+    metadata,
+    Column("job_id", JOB_ID, ForeignKey("jobs.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("first_meter", Integer, nullable=False),
+    Column("end_meter", Integer, nullable=False),
+    Column("start_datetime", UtcDateTime, nullable=False),
+    Column("end_datetime", UtcDateTime, nullable=False),
+    Column("status", String, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("retries", Integer, nullable=False),
+    Column("not_before", UtcDateTime),
+    Column("worker_id", String),
+    Column("lease_until", UtcDateTime),
+    Column("rows_written", BigInteger, nullable=False),
+    Column("rows_expected", BigInteger, nullable=False),
+    Column("file_path", String),
+    Column("record_count", BigInteger),
+    Column("file_size_bytes", BigInteger),
+    Column("sha256", String),
+)
+"""Parts of unfinished and completed jobs, pending or completed; the columns are those of `jobs`."""
 
 idempotency_keys = Table(
     "idempotency_keys",

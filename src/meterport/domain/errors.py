@@ -9,7 +9,7 @@ MeterportError
 │   ├── DateRangeTooSmall · DateRangeTooLarge · UnsupportedFormat · UnsupportedCompression
 │   └── IdempotencyKeyInvalid · IdempotencyKeyReused
 ├── ExportError                 the job fails
-│   ├── SmartMeterNotFound · SourceDataInvalid
+│   ├── SmartMeterNotFound · SourceDataInvalid · ExportLimitExceeded
 │   ├── ExportCancelled · ExportTimeout · ExportCrashed · InternalError
 │   └── SourceUnavailable · VersionGone · FileGenerationFailed · StorageFull    (retryable)
 ├── DownloadError               the file cannot be had (now)
@@ -116,6 +116,12 @@ class SourceDataInvalid(ExportError):
     """The readings break READING_SCHEMA; somebody has to mend the store first."""
 
     code = "SOURCE_DATA_INVALID"
+
+
+class ExportLimitExceeded(ExportError):
+    """Refused before it is stored, where the catalogue tells; nothing was stored then."""
+
+    code = "EXPORT_LIMIT_EXCEEDED"
 
 
 class VersionGone(ExportError):

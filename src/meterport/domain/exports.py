@@ -1,33 +1,60 @@
 """What is asked for, and what was written."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
-from meterport.domain.errors import InvalidSmartMeterId, shown
+from meterport.domain.errors import InvalidRequest, InvalidSmartMeterId, shown
 from meterport.domain.period import Period
 from meterport.domain.readings import SMART_METER_ID
+
+FLEET = "*"
+"""What stands for the meter where there are many."""
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """One meter's readings of one period, in one format. `format` is a name in FORMATS."""
+    """The readings of one meter, or of a fleet, and of one period, in one format.
+
+    `format` is a name in FORMATS. `fleet`: the meters in order, where smart_meter_id is FLEET;
+    a job that was read back does not carry them, see JobStore.meters.
+    """
 
     smart_meter_id: str
     period: Period
     format: str = "csv"
+    fleet: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_smart_meter_id(self.smart_meter_id)
+        if self.smart_meter_id != FLEET:
+            check_smart_meter_id(self.smart_meter_id)
+
+    @classmethod
+    def of_fleet(cls, meters: Iterable[str], period: Period, format: str = "csv") -> Self:  # noqa: A002 - the contract's word
+        """Order and repetitions do not matter: the file is in order of the ids."""
+        fleet = tuple(sorted({check_smart_meter_id(meter) for meter in meters}))
+        if not fleet:
+            raise InvalidRequest("smart_meter_ids is empty; name at least one meter")
+        return cls(FLEET, period, format, fleet)
+
+    @property
+    def is_fleet(self) -> bool:
+        return self.smart_meter_id == FLEET
 
     def filename(self, extension: str) -> str:
         """The name under which a client saves the file; dates in UTC, as requested."""
         start, end = (_yyyymmdd(bound) for bound in (self.period.start, self.period.end))
-        return f"smart_meter_{self.smart_meter_id}_{start}_{end}.{extension}"
+        meters = "smart_meters" if self.is_fleet else f"smart_meter_{self.smart_meter_id}"
+        return f"{meters}_{start}_{end}.{extension}"
 
 
 @dataclass(frozen=True)
 class ExportFile:
-    """A published file. `key` names the job and the attempt that wrote it."""
+    """A published file. `key` names the job and the attempt that wrote it.
+
+    Of a file in parts it names them all, as `{job_id}/*`; each part is an ExportFile of its own.
+    """
 
     key: str
     rows: int

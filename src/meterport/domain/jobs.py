@@ -12,6 +12,7 @@ from typing import NewType
 
 from meterport.domain.errors import MeterportError
 from meterport.domain.exports import ExportFile, ExportRequest
+from meterport.domain.fleets import Part
 
 JobId = NewType("JobId", str)
 
@@ -107,6 +108,8 @@ class Progress:
 class Job:
     """`rows_written` never falls, also when a later attempt begins anew.
 
+    An attempt at a part of a fleet has `part`; `attempt`, `crashes` and `retries` are the part's.
+    `parts_left` is None unless the file is made in parts; at 0 they can be joined.
     `file` stays when the file has expired and is no longer kept.
     """
 
@@ -128,11 +131,19 @@ class Job:
     expires_at: datetime | None = None
     expired: bool = False
     error: JobError | None = None
+    parts_left: int | None = None
+    part: Part | None = None
 
     @property
     def key(self) -> str:
         """Where this attempt, and no other, may put its file."""
-        return f"{self.id}/{self.attempt}"
+        part = "" if self.part is None else f"{self.part.number}-"
+        return f"{self.id}/{part}{self.attempt}"
+
+    @property
+    def key_of_parts(self) -> str:
+        """What stands for all parts of its file."""
+        return f"{self.id}/*"
 
     @property
     def progress(self) -> Progress | None:

@@ -13,9 +13,11 @@ Source:  interval start as in NAESB ESPI (REQ.21), DateTimeInterval.start.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
+
+from meterport.domain.period import Period
 
 READING_SCHEMA = pl.Schema(
     {
@@ -65,6 +67,13 @@ class MeterSummary:
             later.interval_s if later.last >= self.last else self.interval_s,
             self.rows + later.rows,
         )
+
+    def expected_rows(self, period: Period) -> int:
+        """How many rows there would be without gaps, between its first and last reading."""
+        start = max(period.start, self.first)
+        interval = timedelta(seconds=self.interval_s)
+        end = min(period.end, self.last + interval)
+        return max(0, -((start - end) // interval))
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,16 @@ class Sink(Protocol):
     def write(self, data: bytes, /) -> object: ...
 
 
+Encoder = Callable[[Iterable[pl.DataFrame], Sink], None]
+"""Writes frames of READING_SCHEMA's default columns to a sink, one frame in memory."""
+
+
 @dataclass(frozen=True)
 class ExportFormat:
-    """`encode` writes frames of READING_SCHEMA's default columns to a sink, one frame in memory."""
+    """`append` writes what follows an earlier part of the same file; None: it has no parts."""
 
     name: str
     media_type: str
     extension: str
-    encode: Callable[[Iterable[pl.DataFrame], Sink], None]
+    encode: Encoder
+    append: Encoder | None = None

@@ -15,6 +15,10 @@ from meterport.encoders.base import ExportFormat, Sink
 
 def encode(frames: Iterable[pl.DataFrame], sink: Sink) -> None:
     sink.write((",".join(DEFAULT_COLUMNS) + "\n").encode())
+    append(frames, sink)
+
+
+def append(frames: Iterable[pl.DataFrame], sink: Sink) -> None:
     for frame in frames:
         sink.write(rows(frame))
 
@@ -26,4 +30,4 @@ def rows(frame: pl.DataFrame) -> bytes:
     return text.encode()
 
 
-FORMAT = ExportFormat("csv", "text/csv; charset=utf-8", "csv", encode)
+FORMAT = ExportFormat("csv", "text/csv; charset=utf-8", "csv", encode, append)

@@ -9,5 +9,6 @@ SINCE = timedelta(seconds=2)
 
 
 def hand_on(*, archive: JobArchive, dispatcher: Dispatcher) -> None:
-    for job_id, lane in archive.stranded(since=SINCE):
-        dispatcher.wake(job_id, lane)
+    stranded = archive.stranded(since=SINCE)
+    if stranded:
+        dispatcher.remind(stranded)

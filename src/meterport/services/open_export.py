@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -9,6 +10,7 @@ from meterport.domain.errors import ExportDamaged, ExportExpired, ExportFailed, 
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job, JobStatus
 from meterport.ports import ObjectStore
+from meterport.services.joined_file import open_joined
 
 _REMEMBERED = 10_000
 _BLOCK = 1 << 20
@@ -49,24 +51,36 @@ def finished_file(job: Job) -> ExportFile:
     raise ExportNotReady("the export is not finished; ask its status and try again")
 
 
-def open_export(file: ExportFile, *, objects: ObjectStore, verified: Verified) -> BinaryIO:
-    """The file's bytes; the first time after a change of the file they are hashed before.
+def open_export(
+    pieces: Sequence[ExportFile], *, objects: ObjectStore, verified: Verified
+) -> BinaryIO:
+    """The bytes of the pieces, one after the other, as one file.
 
-    Not those of a remote store: whoever sends them on has to hash them on the way.
+    The first time after a change of a piece it is hashed before. Not in a remote store: whoever
+    sends the bytes on has to hash them on the way.
     """
-    stored = objects.stat(file.key)
-    if stored is None or stored.size_bytes != file.size_bytes:
-        raise _damaged()
+    for piece in pieces:
+        _check(piece, objects, verified)
     try:
-        opened = objects.open(file.key)
+        return open_joined(pieces, objects)
     except FileNotFoundError as error:
         raise _damaged() from error
-    if not objects.is_remote and not verified.has(file.key, stored.fingerprint):
-        if digest_of(opened) != file.sha256:
-            opened.close()
-            raise _damaged()
-        verified.add(file.key, stored.fingerprint)
-    return opened
+
+
+def _check(piece: ExportFile, objects: ObjectStore, verified: Verified) -> None:
+    """Raises ExportDamaged."""
+    stored = objects.stat(piece.key)
+    if stored is None or stored.size_bytes != piece.size_bytes:
+        raise _damaged()
+    if objects.is_remote or verified.has(piece.key, stored.fingerprint):
+        return
+    try:
+        with objects.open(piece.key) as opened:
+            if digest_of(opened) != piece.sha256:
+                raise _damaged()
+    except FileNotFoundError as error:
+        raise _damaged() from error
+    verified.add(piece.key, stored.fingerprint)
 
 
 def digest_of(opened: BinaryIO) -> str:

@@ -1,5 +1,7 @@
 """Ask for an earlier export once more, as when its file was damaged or has expired."""
 
+from dataclasses import replace
+
 from meterport.domain.errors import JobNotFound
 from meterport.domain.jobs import Job
 from meterport.ports import Dispatcher, JobStore, MeterCatalog, ReadingSource, Space
@@ -24,8 +26,9 @@ def rerun_export(
         raise JobNotFound(job_id)
     version = earlier.source_version
     kept = version if version is not None and source.keeps(version) else None
+    fleet = tuple(jobs.meters(earlier)) if earlier.request.is_fleet else ()
     return submit_export(
-        earlier.request,
+        replace(earlier.request, fleet=fleet),
         jobs=jobs,
         catalog=catalog,
         dispatcher=dispatcher,

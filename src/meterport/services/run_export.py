@@ -1,16 +1,16 @@
 """Write one job's file: readings → rows → bytes → a published file."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import polars as pl
 
 from meterport.domain.errors import SmartMeterNotFound
-from meterport.domain.exports import ExportFile, ExportRequest
+from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job
 from meterport.domain.readings import DEFAULT_COLUMNS, MeterSummary
 from meterport.encoders import FORMATS
+from meterport.encoders.base import Encoder
 from meterport.ports import Draft, MeterCatalog, ObjectStore, ReadingSource
 from meterport.services.refresh_meters import refresh_meters
 
@@ -53,46 +53,50 @@ class Rows:
 
 def run_export(
     job: Job,
+    meters: Sequence[str],
     *,
     source: ReadingSource,
     objects: ObjectStore,
     report: Callable[[int], None],
 ) -> ExportFile:
-    """Write the job's file and return what was written.
+    """Write the file of the job, or of its part, and return what was written.
 
     `report` gets the rows so far, often, and may raise to end the attempt. Safe to repeat:
     the key names the job and the attempt, and a failed run leaves no object behind.
     """
-    request = job.request
+    period = job.request.period if job.part is None else job.part.period
     frames = source.scan(
-        [request.smart_meter_id],
-        request.period,
+        meters,
+        period,
         columns=DEFAULT_COLUMNS,
         version=job.source_version,
     )
     rows = Rows(report)
     with objects.draft(job.key) as draft:
         sink = Measured(draft)
-        FORMATS[request.format].encode(rows.counted(frames), sink)
+        _encoder(job)(rows.counted(frames), sink)
         draft.publish()
     return ExportFile(job.key, rows.written, sink.size_bytes, sink.sha256)
 
 
-def find_meter(
-    request: ExportRequest, *, source: ReadingSource, catalog: MeterCatalog
-) -> MeterSummary:
-    """The meter's summary. Raises SmartMeterNotFound; a known meter may still have no rows."""
-    meter = catalog.get(request.smart_meter_id)
-    if meter is None and refresh_meters(source=source, catalog=catalog):
-        meter = catalog.get(request.smart_meter_id)
-    if meter is None:
-        raise SmartMeterNotFound(request.smart_meter_id)
-    return meter
+def _encoder(job: Job) -> Encoder:
+    format = FORMATS[job.request.format]  # noqa: A001 - the contract's word
+    if job.part is None or job.part.number == 1 or format.append is None:
+        return format.encode
+    return format.append
 
 
-def expected_rows(request: ExportRequest, meter: MeterSummary) -> int:
-    """How many rows there would be without gaps; the end of the meter's data bounds it."""
-    start = max(request.period.start, meter.first)
-    interval = timedelta(seconds=meter.interval_s)
-    end = min(request.period.end, meter.last + interval)
-    return max(0, -((start - end) // interval))
+def find_meters(
+    meters: Sequence[str], *, source: ReadingSource, catalog: MeterCatalog
+) -> list[MeterSummary]:
+    """Their summaries, in that order. A known meter may still have no rows.
+
+    Raises SmartMeterNotFound with the first that is unknown: a file never leaves one out silently.
+    """
+    found = catalog.some(meters)
+    if len(found) < len(meters) and refresh_meters(source=source, catalog=catalog):
+        found = catalog.some(meters)
+    for meter in meters:
+        if meter not in found:
+            raise SmartMeterNotFound(meter)
+    return [found[meter] for meter in meters]

@@ -6,6 +6,7 @@ from datetime import datetime
 from meterport.domain.errors import (
     IdempotencyKeyInvalid,
     MissingField,
+    SourceUnavailable,
     UnsupportedCompression,
     UnsupportedFormat,
     shown,
@@ -15,7 +16,7 @@ from meterport.domain.jobs import ANONYMOUS, Lane
 from meterport.domain.period import Period, parse_instant
 from meterport.encoders import FORMATS
 from meterport.ports import Dispatcher, JobStore, MeterCatalog, Space, Submission
-from meterport.services.run_export import expected_rows
+from meterport.services.choose_meters import Limits, check_meters, check_rows
 
 REQUIRED = ("smart_meter_id", "start_datetime", "end_datetime")
 COMPRESSIONS = ("none",)
@@ -31,10 +32,10 @@ def submit_export(
     owner: str = ANONYMOUS,
     idempotency_key: str | None = None,
     source_version: int | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - it is frozen
 ) -> Submission:
-    """Raises StorageFull rather than accept what could not be written."""
-    meter = catalog.get(request.smart_meter_id)
-    lane = Lane.SMALL if meter is None else Lane.of(expected_rows(request, meter))
+    """Raises StorageFull or ExportLimitExceeded rather than accept what could not be written."""
+    lane = _lane(request, catalog, limits)
     if idempotency_key is not None:
         _check_key(idempotency_key)
         earlier = jobs.earlier(request, owner=owner, idempotency_key=idempotency_key)
@@ -51,6 +52,19 @@ def submit_export(
     if not submission.replayed:
         dispatcher.wake(submission.job.id, lane)
     return submission
+
+
+def _lane(request: ExportRequest, catalog: MeterCatalog, limits: Limits) -> Lane:
+    """Raises ExportLimitExceeded."""
+    meters = request.fleet or (request.smart_meter_id,)
+    check_meters(meters, limits)
+    try:
+        known = catalog.some(meters)
+    except SourceUnavailable:
+        return Lane.SMALL  # the job will find out, and try again when it is back
+    expected = sum(meter.expected_rows(request.period) for meter in known.values())
+    check_rows(expected, limits)
+    return Lane.of(expected)
 
 
 def read_request(body: Mapping[str, object], *, now: datetime) -> ExportRequest:

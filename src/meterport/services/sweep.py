@@ -7,7 +7,7 @@ from itertools import islice
 from meterport.ports import JobArchive, ObjectStore
 
 BATCH = 500
-_ATTEMPT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/\d+", re.ASCII)
+_ATTEMPT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/(\d+-)?\d+", re.ASCII)
 """Whatever else lies there is not ours, and stays."""
 
 

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -13,14 +13,22 @@ from meterport.domain.errors import (
     ExportCancelled,
     ExportCrashed,
     ExportError,
+    FileGenerationFailed,
     InternalError,
     ServiceUnavailable,
 )
 from meterport.domain.exports import ExportFile
-from meterport.domain.jobs import KEEP_FILES, Hold, Job, Lane, Lease, RetryPolicy
+from meterport.domain.fleets import PART_ROWS, Part
+from meterport.domain.fleets import parts as cut
+from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, Lane, Lease, RetryPolicy
+from meterport.encoders import FORMATS
 from meterport.ports import JobStore, MeterCatalog, ObjectStore, ReadingSource, Stopping
 from meterport.services.heartbeat import BEAT_S, HandedBack, Heartbeat, LeaseLost
-from meterport.services.run_export import expected_rows, find_meter, run_export
+from meterport.services.join_parts import join_parts
+from meterport.services.run_export import find_meters, run_export
+
+WAKE_UPS = 500
+"""For the parts of one job; of more than that housekeeping tells."""
 
 log = structlog.get_logger()
 
@@ -30,7 +38,7 @@ class Workplace:
     """What a worker works with.
 
     `stopping` is set when the worker shall let go of its job; `abandon` ends the process when
-    a job that ran out of time does not.
+    a job that ran out of time does not. `wake` tells other workers of what a job leaves to do.
     """
 
     jobs: JobStore
@@ -42,7 +50,9 @@ class Workplace:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     time_limit: timedelta = timedelta(hours=2)
     keep_files: timedelta = KEEP_FILES
+    part_rows: int = PART_ROWS
     abandon: Callable[[], None] = lambda: None
+    wake: Callable[[JobId, Lane], None] = lambda _job_id, _lane: None
 
 
 def work_job(at: Workplace, lanes: Collection[Lane] = tuple(Lane)) -> bool:
@@ -50,7 +60,8 @@ def work_job(at: Workplace, lanes: Collection[Lane] = tuple(Lane)) -> bool:
     job = at.jobs.claim(at.lease, lanes)
     if job is None:
         return False
-    with structlog.contextvars.bound_contextvars(job=job.id, attempt=job.attempt):
+    part = {} if job.part is None else {"part": job.part.number}
+    with structlog.contextvars.bound_contextvars(job=job.id, attempt=job.attempt, **part):
         log.info("export_started")
         try:
             _attempt(job, at)
@@ -86,27 +97,80 @@ def _attempt(job: Job, at: Workplace) -> None:
         log.exception("export_crashed")
         _end(job, at, InternalError())
     else:
-        log.info("export_completed", rows=file.rows, size_bytes=file.size_bytes)
+        if file is not None:
+            log.info("export_completed", rows=file.rows, size_bytes=file.size_bytes)
 
 
-def _run(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile:
+def _run(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile | None:
+    """What was written; None where that is left to others."""
     if job.cancel_requested:
         raise ExportCancelled
     if job.crashes >= at.policy.crashes:
         raise ExportCrashed(job.crashes)
-    meter = find_meter(job.request, source=at.source, catalog=at.catalog)
-    if job.source_version is None or not at.source.keeps(job.source_version):
+    if job.parts_left == 0:
+        return _join(job, at, heartbeat)
+    if job.part is not None:
+        return _write(job, at.jobs.meters(job), at, heartbeat)
+    return _begin(job, at, heartbeat)
+
+
+def _begin(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile | None:
+    meters = at.jobs.meters(job)
+    found = find_meters(meters, source=at.source, catalog=at.catalog)
+    version = job.source_version
+    if version is None or not at.source.keeps(version):
         # Not kept: an erasure went by since an earlier attempt.
-        job = replace(job, source_version=at.source.version())
-    expected = expected_rows(job.request, meter)
-    if not at.jobs.begin(job, source_version=job.source_version, rows_expected=expected):
+        version = at.source.version()
+    if job.request.is_fleet and FORMATS[job.request.format].append is not None:
+        parts = cut(found, job.request.period, part_rows=at.part_rows)
+        if len(parts) > 1:
+            _split(job, parts, version, at)
+            return None
+    expected = sum(meter.expected_rows(job.request.period) for meter in found)
+    if not at.jobs.begin(job, source_version=version, rows_expected=expected):
         raise LeaseLost
-    file = run_export(job, source=at.source, objects=at.objects, report=heartbeat.report)
+    return _write(replace(job, source_version=version), meters, at, heartbeat)
+
+
+def _split(job: Job, parts: Sequence[Part], version: int | None, at: Workplace) -> None:
+    if not at.jobs.split(job, parts, source_version=version):
+        raise LeaseLost
+    log.info("export_split", parts=len(parts))
+    for _ in parts[:WAKE_UPS]:
+        at.wake(job.id, job.lane)
+
+
+def _write(job: Job, meters: Sequence[str], at: Workplace, heartbeat: Heartbeat) -> ExportFile:
+    file = run_export(job, meters, source=at.source, objects=at.objects, report=heartbeat.report)
+    _complete(job, file, at)
+    if job.part is not None:
+        whole = at.jobs.get(job.id)
+        if whole is not None and whole.parts_left == 0:
+            at.wake(job.id, job.lane)
+    return file
+
+
+def _join(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile | None:
+    pieces = at.jobs.pieces(job)
+    joined = join_parts(job, pieces, objects=at.objects, report=heartbeat.report)
+    if not joined.damaged:
+        _complete(job, joined.file, at)
+        return joined.file
+    if job.retries >= at.policy.retries:
+        raise FileGenerationFailed("parts of the file were damaged again and again")
+    log.warning("parts_damaged", keys=joined.damaged)
+    if not at.jobs.redo(job, joined.damaged):
+        raise LeaseLost
+    for _ in joined.damaged:
+        at.wake(job.id, job.lane)
+    return None
+
+
+def _complete(job: Job, file: ExportFile, at: Workplace) -> None:
     if not at.jobs.complete(job, file, keep=at.keep_files):
         # Called off while it was published, or lost.
         called_off = at.jobs.renew(job, at.lease, rows_written=file.rows) is Hold.CANCELLED
         raise ExportCancelled if called_off else LeaseLost
-    return file
 
 
 def _end(job: Job, at: Workplace, error: ExportError) -> None:

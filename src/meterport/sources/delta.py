@@ -3,6 +3,7 @@
 A scan looks at the newest version, or at the one that is asked for, and at no other.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ class DeltaSource:
     def __init__(self, files: TableFiles, *, frame_rows: int = FRAME_ROWS) -> None:
         self._files = files
         self._frame_rows = frame_rows
+        self._known: dict[int, list[DataFile]] = {}
 
     def version(self) -> int | None:
         with _translated():
@@ -46,8 +48,9 @@ class DeltaSource:
         wanted = _METER.is_in(list(meters)) & _TIME.is_between(
             period.start, period.end, closed="left"
         )
-        with _translated():
-            files = [f for f in self._live(version) if _may_hold(f, meters, period)]
+        in_order_of_ids = sorted(meters)
+        with self._reading():
+            files = [f for f in self._live(version) if _may_hold(f, in_order_of_ids, period)]
             if not files:
                 return
             rows = self._lazy(files).filter(wanted)
@@ -59,7 +62,7 @@ class DeltaSource:
                     yield frame.select(columns)
 
     def summaries(self, version: int | None = None) -> Iterator[MeterSummary]:
-        with _translated():
+        with self._reading():
             files = self._live(version)
             if not files:
                 return
@@ -79,7 +82,14 @@ class DeltaSource:
             yield MeterSummary(*row)
 
     def _live(self, version: int | None) -> list[DataFile]:
-        """Sorted, so that the rows of one meter come sorted already."""
+        """Sorted, so that the rows of one meter come sorted already.
+
+        A version never changes, and the parts of a fleet all read one; so the list of the last
+        one is kept. Of a large table it costs seconds.
+        """
+        known = None if version is None else self._known.get(version)
+        if known is not None and version in delta_log.versions(self._files):
+            return known
         try:
             table = self._files.table(version)
         except DeltaError:
@@ -87,7 +97,18 @@ class DeltaSource:
             if version is not None and there and version < there[0]:
                 raise VersionGone(version, newest=there[-1]) from None
             raise
-        return sorted(data_files(table), key=_time_then_meter)
+        files = sorted(data_files(table), key=_time_then_meter)
+        self._known = {table.version(): files}
+        return files
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            with _translated():
+                yield
+        except SourceUnavailable:
+            self._known = {}  # the table itself may be another one now
+            raise
 
     def _lazy(self, files: Sequence[DataFile]) -> pl.LazyFrame:
         return lazy(self._files, files)
@@ -131,8 +152,11 @@ def packed(counts: pl.DataFrame, rows: int) -> Iterator[tuple[Any, Any]]:
 
 
 def _may_hold(file: DataFile, meters: Sequence[str], period: Period) -> bool:
-    in_time = file.first_time < period.end and file.last_time >= period.start
-    return in_time and any(file.first_meter <= meter <= file.last_meter for meter in meters)
+    """`meters` in order."""
+    if file.first_time >= period.end or file.last_time < period.start:
+        return False
+    next_meter = bisect_left(meters, file.first_meter)
+    return next_meter < len(meters) and meters[next_meter] <= file.last_meter
 
 
 def _time_then_meter(file: DataFile) -> tuple[str, str, datetime]:

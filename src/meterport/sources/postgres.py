@@ -126,29 +126,36 @@ class PostgresSource:
                 yield MeterSummary(*row)
 
     def get(self, smart_meter_id: str) -> MeterSummary | None:
-        """By the two ends of the index; `rows` is what there would be without gaps."""
+        return self.some([smart_meter_id]).get(smart_meter_id)
+
+    def some(self, meters: Collection[str]) -> Mapping[str, MeterSummary]:
+        """By both ends of the index; `rows` is what there would be without gaps."""
         end = sql.SQL(
-            "(SELECT {time}, {interval} FROM {table} WHERE {meter} = %s ORDER BY {time} {way} "
-            "LIMIT 1)"
+            "LATERAL (SELECT {time}, {interval} FROM {table} WHERE {meter} = asked "
+            "ORDER BY {time} {way} LIMIT 1)"
         )
-        query = sql.SQL(" UNION ALL ").join(
-            end.format(way=sql.SQL(way), interval=self._columns.of("interval_s"), **self._key())
-            for way in ("ASC", "DESC")
+        interval = self._columns.of("interval_s")
+        query = sql.SQL(
+            "SELECT asked, a.at, b.at, b.interval_s FROM unnest(%s::text[]) AS asked, "
+            "{first} AS a (at, interval_s), {last} AS b (at, interval_s)"
+        ).format(
+            first=end.format(way=sql.SQL("ASC"), interval=interval, **self._key()),
+            last=end.format(way=sql.SQL("DESC"), interval=interval, **self._key()),
         )
         with _translated(), self._connected() as connection:
-            ends = connection.execute(query, (smart_meter_id, smart_meter_id)).fetchall()
-        if not ends:
-            return None
-        (first, _), (last, interval_s) = ends
-        rows = (last - first) // timedelta(seconds=interval_s) + 1
-        return MeterSummary(smart_meter_id, first, last, interval_s, rows)
+            ends = connection.execute(query, (list(meters),)).fetchall()
+        return {
+            meter: MeterSummary(
+                meter, first, last, interval_s, (last - first) // timedelta(seconds=interval_s) + 1
+            )
+            for meter, first, last, interval_s in ends
+        }
 
     def all(self) -> Sequence[MeterSummary]:
         return list(self.summaries())
 
     def intervals(self, meters: Collection[str]) -> Mapping[str, int]:
-        found = {meter: self.get(meter) for meter in meters}
-        return {id_: meter.interval_s for id_, meter in found.items() if meter is not None}
+        return {id_: meter.interval_s for id_, meter in self.some(meters).items()}
 
     def add(self, added: object, *, version: int) -> None:
         """Nothing: the table is its own catalogue."""
@@ -219,7 +226,7 @@ class ReadOnly:
     ) -> int:
         return 0
 
-    def scrub(self) -> Iterator[DamagedFile]:
+    def scrub(self, *, until: Callable[[], bool] = lambda: False) -> Iterator[DamagedFile]:
         return iter(())
 
     def look_over(self) -> Iterator[DamagedFile]:

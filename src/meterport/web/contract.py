@@ -79,6 +79,7 @@ def create_export(
         catalog=services.catalog,
         dispatcher=services.dispatcher,
         space=services.space,
+        limits=services.limits,
         idempotency_key=idempotency_key,
     )
     headers = {
@@ -117,7 +118,8 @@ def download_export(
     if job is None:
         return not_found(job_id)
     file = downloadable_file(job)
-    opened = open_export(file, objects=services.objects, verified=verified)
+    pieces = services.jobs.pieces(job)
+    opened = open_export(pieces, objects=services.objects, verified=verified)
     format = FORMATS[job.request.format]  # noqa: A001 - the contract's word
     return file_response(
         request,

@@ -157,6 +157,8 @@ _MESSAGES = {
     "DATE_RANGE_TOO_LARGE": "the period is longer than 1 year; split it into several exports",
     "UNSUPPORTED_FORMAT": "format 'doc' is not supported; known: csv",
     "UNSUPPORTED_COMPRESSION": "compression 'rar' is not supported; known: none",
+    "EXPORT_LIMIT_EXCEEDED": "about 2,000,000,000 rows are more than the 1,000,000,000 of one "
+    "export",
     "IDEMPOTENCY_KEY_REUSED": "this Idempotency-Key came with another request within 24 hours; "
     "use a new key",
     "SERVICE_UNAVAILABLE": "the database does not answer; try again soon",

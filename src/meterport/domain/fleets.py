@@ -1,0 +1,70 @@
+"""A fleet's export is cut into parts, which any worker may take; together they are one file.
+
+Order: a part holds meters that are neighbours in the order of their ids, or days of one meter; so
+       the parts, one after the other, are the file that one worker alone would write.
+Size:  about PART_ROWS rows, as the catalogue lets expect them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from meterport.domain.period import Period
+from meterport.domain.readings import MeterSummary
+
+PART_ROWS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """The meters at positions first_meter <= i < end_meter, and what they have in `period`.
+
+    `number` counts from 1, in the order of the file.
+    """
+
+    number: int
+    first_meter: int
+    end_meter: int
+    period: Period
+    rows_expected: int
+
+
+def parts(
+    meters: Sequence[MeterSummary], period: Period, *, part_rows: int = PART_ROWS
+) -> list[Part]:
+    """`meters` in order. At least one part; none mixes a meter's days with another meter."""
+    pieces = list(_pieces(meters, period, part_rows))
+    return [Part(number, *piece) for number, piece in enumerate(pieces, start=1)]
+
+
+def _pieces(
+    meters: Sequence[MeterSummary], period: Period, part_rows: int
+) -> Iterator[tuple[int, int, Period, int]]:
+    first = rows = 0
+    for position, meter in enumerate(meters):
+        expected = meter.expected_rows(period)
+        if position > first and rows + expected > part_rows:
+            yield first, position, period, rows
+            first, rows = position, 0
+        if expected > part_rows:
+            for days in _days(meter, period, part_rows):
+                yield position, position + 1, days, meter.expected_rows(days)
+            first, rows = position + 1, 0
+        else:
+            rows += expected
+    if first < len(meters):
+        yield first, len(meters), period, rows
+
+
+def _days(meter: MeterSummary, period: Period, part_rows: int) -> Iterator[Period]:
+    """The period in pieces that begin with a UTC day and have about `part_rows` rows."""
+    per_day = 86_400 / meter.interval_s
+    step = timedelta(days=max(1, int(part_rows // per_day)))
+    first = max(period.start, meter.first)
+    midnight = first.replace(hour=0, minute=0, second=0, microsecond=0)
+    last = min(period.end, meter.last + timedelta(seconds=meter.interval_s))
+    start, until = period.start, midnight + step
+    while until < last:
+        yield Period(start, until)
+        start, until = until, until + step
+    yield Period(start, period.end)
