@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from meterport.adapters.local_disk import LocalDisk
 from meterport.adapters.local_dispatch import LocalDispatch, SocketWakeups
@@ -46,6 +46,9 @@ from meterport.sources.delta_store import DeltaReadings
 from meterport.sources.delta_upkeep import DeltaUpkeep
 from meterport.sources.table_files import TableFiles
 from meterport.sources.table_folder import TableFolder
+
+if TYPE_CHECKING:
+    from meterport.adapters.s3_links import S3Links
 
 MARKER = "restore-under-way"
 SQLITE = "sqlite:///"
@@ -168,11 +171,27 @@ def _table_files(settings: Settings) -> TableFiles:
 
 
 def _objects(settings: Settings, space: Space) -> ObjectStore:
-    if settings.files_in_store:
-        from meterport.adapters.object_store import StoreFiles
+    if settings.downloads == "redirect" and not settings.files_url.startswith("s3://"):
+        raise StartRefused(
+            "METERPORT_DOWNLOADS=redirect needs the files in an S3 store; set METERPORT_FILES_URL "
+            "to one such as s3://bucket/exports, or METERPORT_DOWNLOADS=proxy"
+        )
+    if not settings.files_in_store:
+        return LocalFiles(settings.files, space)
+    from meterport.adapters.object_store import StoreFiles
 
-        return StoreFiles(settings.files_url, settings.store_options)
-    return LocalFiles(settings.files, space)
+    return StoreFiles(settings.files_url, settings.store_options, links=_links(settings))
+
+
+def _links(settings: Settings) -> "S3Links | None":
+    if settings.downloads == "proxy":
+        return None
+    from meterport.adapters.s3_links import S3Links
+
+    options = dict(settings.store_options)
+    if settings.store_public_endpoint:
+        options["endpoint"] = settings.store_public_endpoint
+    return S3Links(settings.files_url, options, valid_for=settings.download_link)
 
 
 @contextmanager

@@ -3,19 +3,23 @@
 Raises MeterportRefused with the service's own code and sentence, or OSError where nobody answers.
 """
 
+import base64
 import hashlib
 import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from http.client import HTTPResponse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.client import HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 POLL_S = 0.05
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 30.0
+HTTP = ("http://", "https://")
 
 
 class MeterportRefused(Exception):
@@ -26,11 +30,11 @@ class MeterportRefused(Exception):
 
 class Client:
     def __init__(self, base_url: str) -> None:
-        if not base_url.startswith(("http://", "https://")):
+        if not base_url.startswith(HTTP):
             raise ValueError("the service's address begins with http:// or https://")
         self._base_url = base_url.rstrip("/")
         # The address is the user's own choice; no proxy of the environment comes in between.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._opener = _opener(_Redirected())
 
     def create(self, smart_meter_id: str, start: str, end: str) -> str:
         """The new job's id."""
@@ -53,15 +57,19 @@ class Client:
             time.sleep(POLL_S)
 
     def download(self, job_id: str, target: Path) -> None:
-        """Save the file under `target`, whole and with the right digest, or not at all."""
+        """Save the file under `target`, whole and with the right digest, or not at all.
+
+        The digest is the one that the service told, also where the object store sends the bytes.
+        """
         part = target.with_name(target.name + ".part")
         sha256 = hashlib.sha256()
-        with self._open(f"/api/export/download/{job_id}") as answer, part.open("wb") as file:
-            while block := answer.read(BLOCK_BYTES):
-                sha256.update(block)
-                file.write(block)
-            expected = answer.headers["ETag"].strip('"')
-        if sha256.hexdigest() != expected:
+        with self._open(f"/api/export/download/{job_id}") as answer:
+            expected = answer.headers["Repr-Digest"]
+            with _sent(answer) as sent, part.open("wb") as file:
+                while block := sent.read(BLOCK_BYTES):
+                    sha256.update(block)
+                    file.write(block)
+        if f"sha-256=:{base64.b64encode(sha256.digest()).decode()}:" != expected:
             part.unlink()
             raise MeterportRefused("EXPORT_DAMAGED", "the download is not what the service wrote")
         part.replace(target)
@@ -86,6 +94,48 @@ class Client:
         except urllib.error.HTTPError as error:
             raise _refusal(error) from error
         return answer
+
+
+class _Redirected(urllib.request.HTTPRedirectHandler):
+    """Hands a 307 out as it is: what it says of the file has to be read before it is followed."""
+
+    def http_error_307(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+    ) -> IO[bytes]:
+        return fp
+
+
+@contextmanager
+def _sent(answer: HTTPResponse) -> Iterator[HTTPResponse]:
+    """The bytes: the answer's own, or those of the store to which it leads.
+
+    The store gets a request of its own, with nothing of what the service was told.
+    """
+    if answer.status != HTTPStatus.TEMPORARY_REDIRECT:
+        yield answer
+        return
+    link = answer.headers["Location"] or ""
+    if not link.startswith(HTTP):
+        raise MeterportRefused("HTTP_307", "the service leads to an address that is not of HTTP")
+    try:
+        sent: HTTPResponse = _opener().open(link, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        with error:
+            # Not in full: until it expires, the link is a secret.
+            raise MeterportRefused(
+                f"HTTP_{error.code}", f"the object store refused the download ({error.code})"
+            ) from None
+    with sent:
+        yield sent
+
+
+def _opener(*handlers: urllib.request.BaseHandler) -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), *handlers)
 
 
 def _refusal(error: urllib.error.HTTPError) -> MeterportRefused:

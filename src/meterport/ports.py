@@ -344,6 +344,12 @@ class ObjectStore(Protocol):
     def open(self, key: str) -> BinaryIO:
         """Raises FileNotFoundError."""
 
+    def link(self, key: str, *, filename: str, media_type: str) -> str | None:
+        """Where clients can fetch that file from the store itself, for a short time.
+
+        A secret until then. None where they cannot, or shall not.
+        """
+
     def delete(self, key: str) -> None:
         """Remove the file and any draft of the key; neither needs to exist."""
 

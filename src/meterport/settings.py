@@ -50,6 +50,17 @@ class Settings(BaseSettings):
     store_secret_access_key: Annotated[
         SecretStr, Field(description="Secret for the object store")
     ] = SecretStr("")
+    store_public_endpoint: Annotated[
+        str, Field(description="Address of that store for clients; empty: METERPORT_STORE_ENDPOINT")
+    ] = ""
+    downloads: Annotated[
+        Literal["proxy", "redirect"],
+        Field(description="proxy: the service sends the files; redirect: their S3 store does"),
+    ] = "proxy"
+    download_link_s: Annotated[
+        int,
+        Field(ge=1, le=604_800, description="Seconds that a link of `redirect` can be used"),
+    ] = 300
     broker_url: Annotated[
         str, Field(description="Celery broker, redis:// or amqp://; empty: workers of `serve`")
     ] = ""
@@ -162,6 +173,10 @@ class Settings(BaseSettings):
     @property
     def files(self) -> Path:
         return _folder("FILES_URL", self.files_url, self.data / "exports")
+
+    @property
+    def download_link(self) -> timedelta:
+        return timedelta(seconds=self.download_link_s)
 
     @property
     def job_lease(self) -> timedelta:

@@ -13,7 +13,7 @@ from tests import make
 OPERATIONS = {
     "create_export": {202, 400, 403, 413, 415, 422, 500, 503, 507},
     "get_export_status": {200, 403, 404, 500, 503},
-    "download_export": {200, 206, 304, 403, 404, 409, 410, 416, 500, 503},
+    "download_export": {200, 206, 304, 307, 403, 404, 409, 410, 416, 500, 503},
 }
 
 

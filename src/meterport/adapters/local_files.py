@@ -48,6 +48,9 @@ class LocalFiles:
     def open(self, key: str) -> BinaryIO:
         return self._file(key).open("rb")
 
+    def link(self, key: str, *, filename: str, media_type: str) -> str | None:
+        return None
+
     def delete(self, key: str) -> None:
         for path in (self._part(key), self._file(key)):
             with suppress(FileNotFoundError, NotADirectoryError):

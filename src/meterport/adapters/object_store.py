@@ -16,7 +16,9 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
-from meterport.adapters.s3_uploads import S3_ERRORS, unfinished_uploads
+from meterport.adapters.s3_client import S3_ERRORS
+from meterport.adapters.s3_links import S3Links
+from meterport.adapters.s3_uploads import unfinished_uploads
 from meterport.domain.errors import FileGenerationFailed, StartRefused, StorageUnavailable
 from meterport.ports import Draft, StoredObject
 
@@ -26,11 +28,17 @@ _END = b""
 
 
 class StoreFiles:
-    """`options` are obstore's, such as endpoint and credentials; else its environment counts."""
+    """`options` are obstore's, such as endpoint and credentials; else its environment counts.
+
+    `links`: what lets clients fetch files from the store itself.
+    """
 
     is_remote = True
 
-    def __init__(self, url: str, options: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, url: str, options: Mapping[str, str] | None = None, *, links: S3Links | None = None
+    ) -> None:
+        self._links = links
         chosen: dict[str, Any] = dict(options or {})
         plain_http = chosen.get("endpoint", "").startswith("http://")
         connect: Any = from_url
@@ -61,6 +69,12 @@ class StoreFiles:
     def open(self, key: str) -> BinaryIO:
         with _translated():
             return io.BufferedReader(_Remote(obstore.open_reader(self._store, key)), 1 << 20)
+
+    def link(self, key: str, *, filename: str, media_type: str) -> str | None:
+        if self._links is None:
+            return None
+        with _translated():
+            return self._links.link(key, filename=filename, media_type=media_type)
 
     def delete(self, key: str) -> None:
         with _translated(), suppress(FileNotFoundError):

@@ -6,11 +6,8 @@ unfinished uploads by themselves.
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-S3_ERRORS: tuple[type[Exception], ...] = (BotoCoreError, ClientError)
+from meterport.adapters.s3_client import place, s3_client
 
 
 class Uploads(Protocol):
@@ -29,20 +26,8 @@ class NoUploads:
 
 class S3Uploads:
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
-        import boto3
-        from botocore.config import Config
-
-        parts = urlsplit(url)
-        self._bucket = parts.netloc
-        self._prefix = f"{parts.path.strip('/')}/".lstrip("/")
-        self._client: Any = boto3.client(
-            "s3",
-            endpoint_url=options.get("endpoint") or None,
-            region_name=options.get("region") or None,
-            aws_access_key_id=options.get("access_key_id") or None,
-            aws_secret_access_key=options.get("secret_access_key") or None,
-            config=Config(connect_timeout=10, read_timeout=60, retries={"max_attempts": 2}),
-        )
+        self._bucket, self._prefix = place(url)
+        self._client = s3_client(options)
 
     def keys(self) -> Iterator[str]:
         for upload in self._all(self._prefix):

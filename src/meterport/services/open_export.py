@@ -83,6 +83,18 @@ def _check(piece: ExportFile, objects: ObjectStore, verified: Verified) -> None:
     verified.add(piece.key, stored.fingerprint)
 
 
+def link_to_export(
+    file: ExportFile, *, objects: ObjectStore, filename: str, media_type: str
+) -> str | None:
+    """Where the store itself sends the file; None: `open_export` does, or says what is wrong.
+
+    Only a file that is one whole object has such a link. Whoever follows it checks the digest.
+    """
+    link = objects.link(file.key, filename=filename, media_type=media_type)
+    stored = None if link is None else objects.stat(file.key)
+    return None if stored is None or stored.size_bytes != file.size_bytes else link
+
+
 def digest_of(opened: BinaryIO) -> str:
     sha256 = hashlib.sha256()
     while block := opened.read(_BLOCK):

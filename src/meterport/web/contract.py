@@ -14,10 +14,16 @@ from meterport.domain.errors import InvalidRequest
 from meterport.domain.jobs import Job, JobStatus
 from meterport.domain.period import iso_utc, to_the_second
 from meterport.encoders import FORMATS
-from meterport.services.open_export import Verified, downloadable_file, finished_file, open_export
+from meterport.services.open_export import (
+    Verified,
+    downloadable_file,
+    finished_file,
+    link_to_export,
+    open_export,
+)
 from meterport.services.submit_export import read_request, submit_export
 from meterport.web import contract_docs as docs
-from meterport.web.download import file_response
+from meterport.web.download import file_response, may_be_redirected, redirect_response
 from meterport.web.errors import InvalidJson, UnsupportedMediaType
 
 POLL_AFTER_S = 1
@@ -118,15 +124,22 @@ def download_export(
     if job is None:
         return not_found(job_id)
     file = downloadable_file(job)
+    format = FORMATS[job.request.format]  # noqa: A001 - the contract's word
+    named = {
+        "filename": job.request.filename(format.extension),
+        "media_type": format.media_type,
+    }
+    if may_be_redirected(request):
+        link = link_to_export(file, objects=services.objects, **named)
+        if link is not None:
+            return redirect_response(link, file, expires_at=job.expires_at)
     pieces = services.jobs.pieces(job)
     opened = open_export(pieces, objects=services.objects, verified=verified)
-    format = FORMATS[job.request.format]  # noqa: A001 - the contract's word
     return file_response(
         request,
         opened,
         file,
-        filename=job.request.filename(format.extension),
-        media_type=format.media_type,
+        **named,
         last_modified=job.updated_at,
         expires_at=job.expires_at,
         is_verified=not services.objects.is_remote,

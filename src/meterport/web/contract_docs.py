@@ -252,6 +252,10 @@ DOWNLOAD: dict[str, Any] = {
         200: _csv("The whole file, with ETag, Repr-Digest and Accept-Ranges"),
         206: _csv("The range that was asked for"),
         304: {"description": "If-None-Match names the file's ETag"},
+        307: {
+            "description": "The object store sends the file, where METERPORT_DOWNLOADS=redirect; "
+            "Location is a secret, and good for a short time. ETag and Repr-Digest are the file's"
+        },
         404: _json(JobNotFound, "No such job", not_found=_NOT_FOUND),
         **_errors(
             "EXPORT_NOT_READY",

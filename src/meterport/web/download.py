@@ -1,7 +1,7 @@
 """A file as an HTTP response: conditions, one range, fixed chunks, the handle always closed.
 
-Source: RFC 9110 sections 8.8.3 (ETag), 13.1 (conditions), 14 (ranges); RFC 9530 (Repr-Digest);
-RFC 8594 (Sunset).
+Source: RFC 9110 sections 8.8.3 (ETag), 13.1 (conditions), 14 (ranges), 15.4.8 (307);
+RFC 9530 (Repr-Digest); RFC 8594 (Sunset).
 """
 
 import base64
@@ -24,6 +24,7 @@ from meterport.domain.period import to_the_second
 from meterport.web.errors import error_response, request_id
 
 CHUNK_BYTES = 256 * 1024
+_CONDITIONS = {"if-none-match", "if-modified-since", "if-range"}
 _RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})", re.ASCII)
 
 
@@ -95,18 +96,13 @@ def file_response(
     is_verified: bool,
 ) -> Response:
     """200, 206, 304 or 416. Takes over `opened` and closes it."""
-    etag = f'"{file.sha256}"'
+    etag = _etag(file)
     modified = format_datetime(to_the_second(last_modified), usegmt=True)
-    digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
-    headers = {
-        "ETag": etag,
+    headers = _identity(file, expires_at) | {
         "Last-Modified": modified,
         "Cache-Control": "private, no-transform",
         "Accept-Ranges": "bytes",
-        "Repr-Digest": f"sha-256=:{digest}:",
     }
-    if expires_at is not None:
-        headers["Sunset"] = format_datetime(to_the_second(expires_at), usegmt=True)
     if _is_known(request, etag, modified):
         opened.close()
         return Response(status_code=304, headers=headers)
@@ -125,6 +121,35 @@ def file_response(
         return FileResponse(opened, Part(0, size), 200, headers, sha256=sha256)
     headers["Content-Range"] = f"bytes {part.first}-{part.end - 1}/{size}"
     return FileResponse(opened, part, 206, headers)
+
+
+def may_be_redirected(request: Request) -> bool:
+    """Whether the store may answer: not to a HEAD, nor where our ETag or date is a condition.
+
+    The store has an ETag of its own, so that it would misjudge those.
+    """
+    return request.method == "GET" and not _CONDITIONS & set(request.headers)
+
+
+def redirect_response(link: str, file: ExportFile, *, expires_at: datetime | None) -> Response:
+    """To the same file elsewhere, for this once; ETag and digest are the file's, to be checked.
+
+    307: the method stays, caches keep it only if told so, and the next request comes here again.
+    """
+    moved = {"Location": link, "Cache-Control": "private, no-store"}
+    return Response(status_code=307, headers=_identity(file, expires_at) | moved)
+
+
+def _identity(file: ExportFile, expires_at: datetime | None) -> dict[str, str]:
+    digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
+    headers = {"ETag": _etag(file), "Repr-Digest": f"sha-256=:{digest}:"}
+    if expires_at is not None:
+        headers["Sunset"] = format_datetime(to_the_second(expires_at), usegmt=True)
+    return headers
+
+
+def _etag(file: ExportFile) -> str:
+    return f'"{file.sha256}"'
 
 
 def _is_known(request: Request, etag: str, modified: str) -> bool:
