@@ -76,8 +76,13 @@ class Services:
 
 
 def connect(settings: Settings) -> Services:
-    """The services on a home that `prepare` has prepared. Raises StartRefused on another schema."""
-    if not settings.data.is_dir():
+    """The services on a home that `prepare` has prepared. Raises StartRefused on another schema.
+
+    Where a database server has the jobs, a machine may begin with an empty data folder or none.
+    """
+    if settings.jobs_on_server:
+        _make_data_folder(settings)
+    elif not settings.data.is_dir():
         raise StartRefused(f"there is no data folder {settings.data}; `meterport serve` makes one")
     _check_whole(settings)
     database = Database(settings.jobs_url)
@@ -293,11 +298,15 @@ def _check_whole(settings: Settings) -> None:
 
 def upgrade_schema(settings: Settings) -> Database:
     _check_whole(settings)
-    with usable(settings):
-        make_folder(settings.data.absolute())
+    _make_data_folder(settings)
     database = Database(settings.jobs_url)
     upgrade(database)
     return database
+
+
+def _make_data_folder(settings: Settings) -> None:
+    with usable(settings):
+        make_folder(settings.data.absolute())
 
 
 @contextmanager

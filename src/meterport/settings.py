@@ -141,6 +141,11 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data.absolute() / 'meterport.db'}"
 
     @property
+    def jobs_on_server(self) -> bool:
+        """Whether several machines can share the jobs."""
+        return not self.jobs_url.startswith("sqlite")
+
+    @property
     def readings_in_database(self) -> bool:
         """Whether the readings are in a table of PostgreSQL, and not in the folder `readings`."""
         return self.readings_url.startswith("postgresql")

@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx2
 import psycopg
@@ -40,11 +41,16 @@ class Machines:
     folder: Path
     stack: ExitStack
 
-    def start(self, *command: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+    def start(
+        self,
+        *command: str,
+        stdout: int = subprocess.DEVNULL,
+        variables: Mapping[str, object] = MappingProxyType({}),
+    ) -> subprocess.Popen[str]:
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 command,
-                env=self.environment,
+                env=self.environment | {name: str(value) for name, value in variables.items()},
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=log,
@@ -139,6 +145,22 @@ def test_an_export_goes_through_celery_to_the_object_store(machines: Machines, p
     job = machines.home.services.jobs.get(job_id)
     assert job is not None
     assert (job.attempt, job.crashes) == (1, 0)
+
+
+def test_a_machine_begins_without_a_data_folder(machines: Machines) -> None:
+    """Of the home it needs the readings alone, wherever they are mounted."""
+    readings = machines.home.settings.readings
+    own = {"METERPORT_READINGS_URL": readings, "METERPORT_DATA": machines.folder / "own"}
+    api = machines.api()
+    machines.broker.kill()
+    job_id = create(api)
+    machines.broker.start()
+
+    machines.start(*CELERY, "-P", "prefork", *QUEUES, variables=own)
+    machines.start(*COMMAND, "housekeeping", variables=own)
+
+    assert file_of(api, job_id) == csv_of("123", first=0, rows=ROWS)
+    assert sorted(path.name for path in (machines.folder / "own").iterdir()) == []
 
 
 def test_a_job_is_accepted_without_the_broker_and_runs_when_it_is_back(
