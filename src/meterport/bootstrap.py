@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from meterport.adapters.local_disk import LocalDisk
 from meterport.adapters.local_dispatch import LocalDispatch, SocketWakeups
 from meterport.adapters.local_files import LocalFiles
+from meterport.adapters.profile_checkup import ProfileCheckup
 from meterport.adapters.sql_checkup import SqlCheckup
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_erasures import SqlErasures, detach
@@ -121,12 +122,28 @@ def _connected(settings: Settings, database: Database) -> Services:
         **_readings(settings, database, space),
         objects=_objects(settings, space),
         space=space,
-        checkups=[SqlCheckup(database), space],
+        checkups=[profile(settings), SqlCheckup(database), space, *_servers(settings)],
         copier=SqliteBackup(database),
         erasures=SqlErasures(database),
         limits=Limits(settings.max_meters, settings.max_rows),
         close=database.engine.dispose,
     )
+
+
+def profile(settings: Settings) -> Checkup:
+    """Which parts are in use, whether or not they work."""
+    return ProfileCheckup(settings.profile)
+
+
+def _servers(settings: Settings) -> Iterator[Checkup]:
+    if settings.broker_url:
+        from meterport.adapters.broker_checkup import BrokerCheckup
+
+        yield BrokerCheckup(settings.broker_url)
+    if settings.files_in_store:
+        from meterport.adapters.store_checkup import StoreCheckup
+
+        yield StoreCheckup(settings.files_url, settings.store_options)
 
 
 def _dispatcher(settings: Settings, database: Database) -> Dispatcher:

@@ -321,7 +321,7 @@ def upgrade(data: Data = None) -> None:
 def show(data: Data = None) -> None:
     """Show every setting as it stands, as JSON."""
     settings = _settings(data=data)
-    _say(json.dumps(settings.model_dump(mode="json"), indent=2))
+    _say(json.dumps(settings.shown(), indent=2))
 
 
 @app.command()

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from meterport.bootstrap import connect
+from meterport.bootstrap import connect, profile
 from meterport.domain.errors import ServiceUnavailable
 from meterport.domain.findings import Finding, Level, error
 from meterport.domain.jobs import Job
@@ -14,6 +14,7 @@ from meterport.services.rerun_export import rerun_export
 from meterport.settings import Settings
 
 UUID_LENGTH = 36
+_REACH = "start the database, or correct METERPORT_DATABASE_URL"
 _REPAIR = "mend the disk, then: meterport restore BACKUP --replace"
 _MARKS = {Level.OK: "ok     ", Level.WARNING: "WARNING", Level.ERROR: "ERROR  "}
 
@@ -53,8 +54,9 @@ def examined(settings: Settings, *, scrub: bool, as_json: bool) -> tuple[str, bo
     try:
         services = connect(settings)
     except ServiceUnavailable as failed:
-        unusable = error("database", failed.message, _REPAIR)
-        return _as_report([unusable], as_json), False
+        remedy = _REACH if settings.jobs_on_server else _REPAIR
+        unusable = error("database", failed.message, remedy)
+        return _as_report([*profile(settings).findings(), unusable], as_json), False
     findings = list(
         examine(
             checkups=services.checkups,

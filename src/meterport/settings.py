@@ -4,6 +4,7 @@ The defaults are one machine without any server; each is set by METERPORT_<NAME>
 """
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,8 @@ from meterport.domain.jobs import RetryPolicy
 PREFIX = "METERPORT_"
 STORES = ("s3", "gs", "az")
 SECRETS = {"store_secret_access_key"}
+_USER_AND_PASSWORD = re.compile(r"(://[^:/@]*:).*@", re.DOTALL)
+_SECRET_PARAMETER = re.compile(r"(?i)([?&;][^=&;]*(?:pass|secret|token|key)[^=&;]*=)[^&;#]*")
 
 
 class Settings(BaseSettings):
@@ -137,6 +140,28 @@ class Settings(BaseSettings):
         return tuple(name.strip().lower() for name in names.split(",") if name.strip())
 
     @property
+    def profile(self) -> dict[str, str]:
+        """Where each part is, without passwords."""
+        endpoint = f" at {self.store_endpoint}" if self.store_endpoint else ""
+        files = f"{self.files_url}{endpoint}" if self.files_in_store else str(self.files)
+        delivery = f"Celery over {self.broker_url}" if self.broker_url else "workers of `serve`"
+        parts = {
+            "jobs": self.jobs_url,
+            "delivery": delivery,
+            "readings": self.readings_url or str(self.data.absolute() / "readings"),
+            "files": files,
+            "downloads": self.downloads,
+        }
+        return {part: without_passwords(place) for part, place in parts.items()}
+
+    def shown(self) -> dict[str, object]:
+        """Every setting as it stands, without passwords."""
+        return {
+            name: without_passwords(value) if isinstance(value, str) else value
+            for name, value in self.model_dump(mode="json").items()
+        }
+
+    @property
     def jobs_url(self) -> str:
         return self.database_url or f"sqlite:///{self.data.absolute() / 'meterport.db'}"
 
@@ -211,6 +236,12 @@ def load_settings(**given: Any) -> Settings:
             for e in error.errors(include_input=False, include_url=False)
         ]
         raise StartRefused("\n".join(lines)) from error
+
+
+def without_passwords(text: str) -> str:
+    """Rather too much of a URL is hidden than too little, whatever stands in a password."""
+    hidden = _USER_AND_PASSWORD.sub(r"\1***@", text)
+    return _SECRET_PARAMETER.sub(r"\1***", hidden)
 
 
 def _folder(name: str, url: str, default: Path) -> Path:

@@ -120,6 +120,26 @@ def test_a_home_without_jobs_says_so(tmp_path: Path) -> None:
     assert listed(data) == []
 
 
+def test_config_show_shows_every_setting_and_no_password(tmp_path: Path) -> None:
+    variables = {
+        "METERPORT_DATABASE_URL": "postgresql+psycopg://meterport:hunter2@db/x",
+        "METERPORT_BROKER_URL": "redis://:hunter2@broker/0",
+        "METERPORT_READINGS_URL": "postgresql://reader:hunter2@db/x?table=readings",
+        "METERPORT_STORE_SECRET_ACCESS_KEY": "hunter2",
+    }
+
+    answer = meterport("config", "show", "--data", tmp_path, **variables)
+
+    assert "hunter2" not in answer.stdout + answer.stderr
+    shown = json.loads(answer.stdout)
+    assert shown["data"] == str(tmp_path)
+    assert shown["database_url"] == "postgresql+psycopg://meterport:***@db/x"
+    assert shown["broker_url"] == "redis://:***@broker/0"
+    assert shown["readings_url"] == "postgresql://reader:***@db/x?table=readings"
+    assert shown["store_secret_access_key"] == "**********"  # noqa: S105 - nothing but stars
+    assert shown["port"] == 8000
+
+
 def test_a_waiting_job_is_cancelled_at_once(service: Service) -> None:
     with service.paused():
         job_id = service.create("123")

@@ -72,6 +72,7 @@ def test_a_healthy_home_gives_no_finding_above_ok(home: make.Home, scrub: bool) 
     assert {finding.level for finding in found} == {Level.OK}
     assert {finding.remedy for finding in found} == {""}
     assert {finding.about for finding in found} == {
+        "profile",
         "database",
         "clock",
         "disk",

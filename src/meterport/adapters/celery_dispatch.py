@@ -69,6 +69,7 @@ class CeleryDispatch:
             try:
                 app.send_task(TASK, (lane.value, job_id), queue=queue_of(lane), retry=False)
             except _failures(app) as error:
+            except broker_errors(app) as error:
                 log.warning("broker_unreachable", job=job_id, reason=type(error).__name__)
 
 
@@ -105,6 +106,23 @@ def broker(url: str) -> "Celery":
         broker_transport_options={"socket_connect_timeout": 2, "socket_timeout": 10},
     )
     return app
+
+
+def broker_errors(app: "Celery") -> tuple[type[Exception], ...]:
+    """What a broker that is down, or refuses, makes its driver raise.
+
+    Raises KeyError, ValueError, ImportError or AttributeError where the URL names none, or one
+    without a driver.
+    """
+    from kombu.exceptions import OperationalError
+
+    connection = app.connection()
+    return (
+        OSError,
+        OperationalError,
+        *connection.connection_errors,
+        *connection.channel_errors,
+    )
 
 
 def queue_of(lane: Lane) -> str:
