@@ -13,7 +13,8 @@ def configure_logs(format_name: str, level: str) -> None:
     """`format_name` is auto, console or json, as in Settings."""
     console = format_name == "console" or (format_name == "auto" and sys.stderr.isatty())
     renderer = (
-        structlog.dev.ConsoleRenderer()
+        # Its own way with exceptions prints the values in each frame: readings, links, passwords.
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if console
         else structlog.processors.JSONRenderer(ensure_ascii=False)
     )
