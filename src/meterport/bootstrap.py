@@ -149,8 +149,9 @@ def _servers(settings: Settings) -> Iterator[Checkup]:
 def _dispatcher(settings: Settings, database: Database) -> Dispatcher:
     # Imported late: they belong to an extra that one machine does without.
     if settings.broker_url:
-        from meterport.adapters.celery_dispatch import CeleryDispatch
+        from meterport.adapters.celery_dispatch import CeleryDispatch, check_url
 
+        check_url(settings.broker_url)
         return CeleryDispatch(settings.broker_url)
     if database.engine.dialect.name == "postgresql":
         from meterport.adapters.postgres_dispatch import PostgresDispatch

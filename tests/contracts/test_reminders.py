@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from meterport.adapters.celery_dispatch import CeleryDispatch
+from meterport.adapters.celery_dispatch import CeleryDispatch, check_url
+from meterport.domain.errors import StartRefused
 from meterport.domain.jobs import JobId, Lane
 from tests.brokers import Valkey
 from tests.contracts.conftest import wait_until
@@ -58,3 +59,9 @@ def test_only_what_is_missing_is_sent_again(broker: Valkey, queues: redis.Redis)
 
 def test_a_broker_that_is_away_is_passed_over() -> None:
     CeleryDispatch("redis://127.0.0.1:1/0").remind(STRANDED)
+
+
+@pytest.mark.parametrize("url", ["nonsense://host", "redis://host:port"])
+def test_a_url_that_names_no_broker_is_refused_at_the_start(url: str) -> None:
+    with pytest.raises(StartRefused, match="METERPORT_BROKER_URL cannot be used"):
+        check_url(url)

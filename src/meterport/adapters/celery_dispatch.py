@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from kombu.exceptions import OperationalError
 
+from meterport.domain.errors import StartRefused
 from meterport.domain.jobs import JobId, Lane
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class CeleryDispatch:
         try:
             with app.connection_for_write() as connection:
                 waiting = {lane: _waiting(connection, lane) for lane in Lane}
-        except _failures(app) as error:
+        except broker_errors(app) as error:
             log.warning("broker_unreachable", reason=type(error).__name__)
             return
         for lane in Lane:
@@ -68,7 +68,6 @@ class CeleryDispatch:
             job_id, lane = self._unsent.get()
             try:
                 app.send_task(TASK, (lane.value, job_id), queue=queue_of(lane), retry=False)
-            except _failures(app) as error:
             except broker_errors(app) as error:
                 log.warning("broker_unreachable", job=job_id, reason=type(error).__name__)
 
@@ -80,12 +79,6 @@ def _waiting(connection: Any, lane: Lane) -> int:
             return int(channel.queue_declare(queue_of(lane), passive=True).message_count)
         except connection.channel_errors:
             return 0  # nobody has asked for the queue yet
-
-
-def _failures(app: "Celery") -> tuple[type[Exception], ...]:
-    connection = app.connection()
-    errors = (*connection.connection_errors, *connection.channel_errors)
-    return (OSError, OperationalError, *errors)
 
 
 def broker(url: str) -> "Celery":
@@ -123,6 +116,17 @@ def broker_errors(app: "Celery") -> tuple[type[Exception], ...]:
         *connection.connection_errors,
         *connection.channel_errors,
     )
+
+
+def check_url(url: str) -> None:
+    """Raises StartRefused where the URL names no broker."""
+    try:
+        broker_errors(broker(url))
+    except (KeyError, ValueError, AttributeError) as error:
+        raise StartRefused(
+            f"METERPORT_BROKER_URL cannot be used ({type(error).__name__}); write one such as "
+            "redis://host/0 or amqp://user@host//"
+        ) from error
 
 
 def queue_of(lane: Lane) -> str:

@@ -2,28 +2,26 @@
 
 import io
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, BinaryIO
 
 from meterport.domain.exports import ExportFile
-from meterport.ports import ObjectStore
 
 BUFFER_BYTES = 1 << 20
+OpenPiece = Callable[[ExportFile], BinaryIO]
 
 
-def open_joined(pieces: Sequence[ExportFile], objects: ObjectStore) -> BinaryIO:
-    """Raises FileNotFoundError, also while it is read, where a piece has gone."""
-    if len(pieces) == 1:
-        return objects.open(pieces[0].key)
-    return io.BufferedReader(_Joined(pieces, objects), BUFFER_BYTES)
+def joined(pieces: Sequence[ExportFile], open_piece: OpenPiece) -> BinaryIO:
+    """What `open_piece` raises is raised while the file is read."""
+    return io.BufferedReader(_Joined(pieces, open_piece), BUFFER_BYTES)
 
 
 class _Joined(io.RawIOBase):
-    def __init__(self, pieces: Sequence[ExportFile], objects: ObjectStore) -> None:
+    def __init__(self, pieces: Sequence[ExportFile], open_piece: OpenPiece) -> None:
         self._pieces = [piece for piece in pieces if piece.size_bytes]
         self._starts = list(accumulate((p.size_bytes for p in self._pieces), initial=0))
-        self._objects = objects
+        self._open_piece = open_piece
         self._at = 0
         self._opened: tuple[int, BinaryIO] | None = None
 
@@ -64,7 +62,7 @@ class _Joined(io.RawIOBase):
     def _piece(self, number: int) -> BinaryIO:
         if self._opened is None or self._opened[0] != number:
             self._close_piece()
-            self._opened = number, self._objects.open(self._pieces[number].key)
+            self._opened = number, self._open_piece(self._pieces[number])
         return self._opened[1]
 
     def _close_piece(self) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -10,10 +11,12 @@ from meterport.domain.errors import ExportDamaged, ExportExpired, ExportFailed, 
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job, JobStatus
 from meterport.ports import ObjectStore
-from meterport.services.joined_file import open_joined
+from meterport.services.joined_file import joined
 
 _REMEMBERED = 10_000
 _BLOCK = 1 << 20
+CHECKED_AT_ONCE = 8
+"""Of the pieces of one file; each costs a request where the store is remote."""
 
 
 @dataclass
@@ -57,30 +60,35 @@ def open_export(
     """The bytes of the pieces, one after the other, as one file.
 
     The first time after a change of a piece it is hashed before. Not in a remote store: whoever
-    sends the bytes on has to hash them on the way.
+    sends the bytes on has to hash them on the way. Raises ExportDamaged; of several pieces also
+    while they are read, if one is changed meanwhile.
     """
-    for piece in pieces:
-        _check(piece, objects, verified)
-    try:
-        return open_joined(pieces, objects)
-    except FileNotFoundError as error:
-        raise _damaged() from error
+
+    def open_piece(piece: ExportFile) -> BinaryIO:
+        return _opened(piece, objects, verified)
+
+    if len(pieces) == 1:
+        return open_piece(pieces[0])
+    with ThreadPoolExecutor(CHECKED_AT_ONCE) as threads:
+        for _ in threads.map(lambda piece: open_piece(piece).close(), pieces):
+            pass
+    return joined(pieces, open_piece)
 
 
-def _check(piece: ExportFile, objects: ObjectStore, verified: Verified) -> None:
-    """Raises ExportDamaged."""
+def _opened(piece: ExportFile, objects: ObjectStore, verified: Verified) -> BinaryIO:
     stored = objects.stat(piece.key)
     if stored is None or stored.size_bytes != piece.size_bytes:
         raise _damaged()
-    if objects.is_remote or verified.has(piece.key, stored.fingerprint):
-        return
     try:
-        with objects.open(piece.key) as opened:
-            if digest_of(opened) != piece.sha256:
-                raise _damaged()
+        opened = objects.open(piece.key)
     except FileNotFoundError as error:
         raise _damaged() from error
-    verified.add(piece.key, stored.fingerprint)
+    if not objects.is_remote and not verified.has(piece.key, stored.fingerprint):
+        if digest_of(opened) != piece.sha256:
+            opened.close()
+            raise _damaged()
+        verified.add(piece.key, stored.fingerprint)
+    return opened
 
 
 def link_to_export(
