@@ -25,8 +25,8 @@ COPY --from=build /opt/meterport /opt/meterport
 # With a name, or Celery takes a group that it does not find for root's.
 RUN groupadd --gid 10001 meterport \
     && useradd --uid 10001 --gid 10001 --home-dir /data --no-create-home meterport \
-    && install -d -m 0700 -o 10001 -g 10001 /data /readings
-# Nothing is written but to METERPORT_DATA, the readings where they are a folder, and /tmp.
+    && install -d -m 0700 -o 10001 -g 10001 /data
+# Nothing is written but to METERPORT_DATA and /tmp.
 ENV PATH=/opt/meterport/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
