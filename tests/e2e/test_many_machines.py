@@ -148,9 +148,7 @@ def test_an_export_goes_through_celery_to_the_object_store(machines: Machines, p
 
 
 def test_a_machine_begins_without_a_data_folder(machines: Machines) -> None:
-    """Of the home it needs the readings alone, wherever they are mounted."""
-    readings = machines.home.settings.readings
-    own = {"METERPORT_READINGS_URL": readings, "METERPORT_DATA": machines.folder / "own"}
+    own = {"METERPORT_DATA": machines.folder / "own"}
     api = machines.api()
     machines.broker.kill()
     job_id = create(api)
