@@ -15,6 +15,7 @@ from datetime import timedelta
 from importlib.metadata import distribution
 from pathlib import Path
 
+import boto3
 import obstore
 from obstore.store import S3Store
 
@@ -47,6 +48,13 @@ class Valkey:
         command = [server, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         self.process = _started([*map(str, command), "--dir", str(self.folder)], self.folder)
         _wait_for_port(self.port, self.process, self.folder)
+
+    def empty(self) -> None:
+        """FLUSHALL: everything in it is gone."""
+        with socket.create_connection(("127.0.0.1", self.port), WITHIN_S) as connection:
+            connection.sendall(b"FLUSHALL\r\n")
+            answer = connection.recv(64)
+        assert answer == b"+OK\r\n", answer
 
     def kill(self) -> None:
         """All that was queued is gone, as nothing is saved."""
@@ -90,6 +98,29 @@ class Store:
 
     def variables(self) -> dict[str, str]:
         return {f"METERPORT_{name.upper()}": value for name, value in self.settings().items()}
+
+    def holds(self, bucket: str, prefix: str) -> tuple[dict[str, int], list[str]]:
+        """What lies below the prefix: the objects with their sizes, and the unfinished uploads.
+
+        Asked of the store itself, past any proxy and without the product's own code.
+        """
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+        )
+        below = {"Bucket": bucket, "Prefix": f"{prefix}/"}
+        objects = client.get_paginator("list_objects_v2").paginate(**below)
+        uploads = client.get_paginator("list_multipart_uploads").paginate(**below)
+        sizes = {
+            found["Key"]: found["Size"] for page in objects for found in page.get("Contents", ())
+        }
+        begun = [found["Key"] for page in uploads for found in page.get("Uploads", ())]
+        client.close()
+        strip = len(prefix) + 1
+        return {key[strip:]: size for key, size in sizes.items()}, [key[strip:] for key in begun]
 
     def make_bucket(self, name: str) -> None:
         config: dict[str, str] = self.options

@@ -9,12 +9,15 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
 
 import psycopg
+from sqlalchemy import make_url
 
 WITHIN_S = 60
 NOBODY = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
@@ -25,12 +28,53 @@ LOOPBACK = ["--listen_addresses=127.0.0.1", "--unix_socket_directories="]
 LIGHT = ["--fsync=off", "--shared_buffers=16MB", "--dynamic_shared_memory_type=mmap"]
 
 
+@dataclass
+class Server:
+    """A PostgreSQL that can be stopped at once, and started again on its port and its data."""
+
+    command: list[str | Path]
+    port: int
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        self.process = _started(self.log, *self.command)
+        _check(_answers(self.process, self.port), self.log)
+
+    def stop(self) -> None:
+        """As `pg_ctl stop -m immediate`: no farewell to anybody, no checkpoint."""
+        if self.process is not None:
+            _end(self.process)
+
+
 @contextmanager
 def postgres() -> Iterator[str]:
-    """The SQLAlchemy URL of a fresh PostgreSQL, whose superuser `postgres` needs no password.
+    """The SQLAlchemy URL of a fresh PostgreSQL, whose superuser `postgres` needs no password."""
+    with postgres_server() as server:
+        yield server.url
 
-    It runs as the caller, or as `nobody` when the caller is root, whom PostgreSQL refuses.
-    """
+
+@contextmanager
+def database(postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database on that server, dropped when the block ends."""
+    name = f"test_{uuid.uuid4().hex}"
+    url = make_url(postgres_url)
+    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}".encode())
+        try:
+            yield url.set(database=name).render_as_string(hide_password=False)
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@contextmanager
+def postgres_server() -> Iterator[Server]:
+    """It runs as the caller, or as `nobody` when the caller is root, whom PostgreSQL refuses."""
     with tempfile.TemporaryDirectory(prefix="postgres-", dir=_parent()) as name, _port() as port:
         folder = Path(name)
         programs = _programs(folder)
@@ -42,9 +86,12 @@ def postgres() -> Iterator[str]:
         with _running(log, programs / "initdb", "-D", data, *INITDB) as initdb:
             _check(initdb.wait(WITHIN_S) == 0, log)
         options = ["-p", str(port), *LOOPBACK, *LIGHT]
-        with _running(log, programs / "postgres", "-D", data, *options) as server:
-            _check(_answers(server, port), log)
-            yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
+        server = Server([programs / "postgres", "-D", data, *options], port, log)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
 
 
 def _parent() -> str:
@@ -85,9 +132,17 @@ def _programs(folder: Path) -> Path:
 
 @contextmanager
 def _running(log: Path, *command: str | Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The process, never root's, which writes to `log` and ends with the block."""
+    process = _started(log, *command)
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def _started(log: Path, *command: str | Path) -> subprocess.Popen[bytes]:
+    """The process, never root's, which writes to `log`."""
     with log.open("ab") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             # Not the caller's PG* variables, nor a working folder that may be closed to `nobody`.
             env={"LC_ALL": "C", "TZ": "UTC"},
@@ -99,15 +154,15 @@ def _running(log: Path, *command: str | Path) -> Iterator[subprocess.Popen[bytes
             group=NOBODY and NOBODY.pw_gid,
             extra_groups=NOBODY and [],
         )
-    try:
-        yield process
-    finally:
-        # What `pg_ctl stop -m immediate` sends: the server ends its children, then itself.
-        process.send_signal(signal.SIGQUIT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(WITHIN_S)
-        process.kill()
-        process.wait()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    # What `pg_ctl stop -m immediate` sends: the server ends its children, then itself.
+    process.send_signal(signal.SIGQUIT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(WITHIN_S)
+    process.kill()
+    process.wait()
 
 
 def _answers(server: subprocess.Popen[bytes], port: int) -> bool:

@@ -14,9 +14,11 @@ from functools import cache
 from multiprocessing import get_context
 from typing import Any
 
+import structlog
 from celery.signals import setup_logging, worker_shutting_down
 
 from meterport.adapters.celery_dispatch import TASK, broker
+from meterport.domain.errors import MeterportError
 from meterport.domain.jobs import Lane
 from meterport.settings import load_settings
 from meterport.telemetry import configure_logs
@@ -25,6 +27,7 @@ settings = load_settings()
 app = broker(settings.broker_url)
 # Shared with forked children: set in the parent, seen at work.
 _stopping = get_context("fork").Event()
+log = structlog.get_logger()
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
@@ -42,7 +45,12 @@ def work(lane: str, job_id: str) -> bool:
     """Whether there was a job."""
     from meterport.services.work_job import work_job
 
-    return work_job(_workplace(os.getpid()), lanes=[Lane(lane)])
+    try:
+        return work_job(_workplace(os.getpid()), lanes=[Lane(lane)])
+    except MeterportError as error:
+        # The database does not answer. Housekeeping sends again once it does.
+        log.warning("worker_waits", code=error.code, reason=error.message)
+        return False
 
 
 @cache

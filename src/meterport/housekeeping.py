@@ -10,7 +10,7 @@ from datetime import timedelta
 import structlog
 
 from meterport.bootstrap import Services, connect
-from meterport.domain.errors import LeaseTaken, MeterportError
+from meterport.domain.errors import LeaseTaken, MeterportError, ServiceUnavailable
 from meterport.ports import HeldLease, Stopping
 from meterport.processes import has_parent, stop_signals
 from meterport.services.erase_meter import erase_meter
@@ -143,10 +143,20 @@ def _keep(
 ) -> None:
     """Raises LeaseTaken when the lease is lost."""
     while not stopping.is_set() and has_parent(parent):
-        lease.check()
-        for chore in chores:
-            _do_if_due(chore, stopping)
+        if _is_held(lease):
+            for chore in chores:
+                _do_if_due(chore, stopping)
         stopping.wait(TICK_S)
+
+
+def _is_held(lease: HeldLease) -> bool:
+    """Not while the database is away: it may be ours still, and else we would wait for its end."""
+    try:
+        lease.check()
+    except ServiceUnavailable as error:
+        log.warning("housekeeping_waits", reason=error.message)
+        return False
+    return True
 
 
 def _do_if_due(chore: Chore, stopping: Stopping) -> None:

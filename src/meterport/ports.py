@@ -115,6 +115,9 @@ class JobArchive(Protocol):
     def needed(self, keys: Collection[str]) -> set[str]:
         """Those keys whose file is a job's result and not expired, or may still become one."""
 
+    def results(self, keys: Collection[str]) -> set[str]:
+        """Those keys whose file is a job's result."""
+
     def kept_files(self) -> Iterator[tuple[JobId, ExportFile]]:
         """The results that have not expired; of a file in parts each part."""
 
@@ -353,5 +356,11 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove the file and any draft of the key; neither needs to exist."""
 
+    def discard(self, key: str) -> None:
+        """Remove any draft of the key, and leave its file."""
+
     def keys(self) -> Iterator[str]:
         """Every key that has a file or a draft."""
+
+    def drafts(self) -> Iterator[str]:
+        """Every key that has a draft."""

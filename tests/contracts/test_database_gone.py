@@ -42,6 +42,7 @@ CALLS: Mapping[str, Callable[[Database, Job], object]] = {
     "retry": lambda db, job: SqlJobs(db).retry(job, after=timedelta(0)),
     "cancel": lambda db, job: SqlJobs(db).cancel(job.id),
     "needed": lambda db, job: SqlJobArchive(db).needed([job.key]),
+    "results": lambda db, job: SqlJobArchive(db).results([job.key]),
     "recent": lambda db, job: SqlJobArchive(db).recent(1),
     "stranded": lambda db, job: SqlJobArchive(db).stranded(since=timedelta(0)),
     "kept_files": lambda db, job: list(SqlJobArchive(db).kept_files()),

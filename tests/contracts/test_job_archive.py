@@ -128,6 +128,18 @@ def test_of_many_keys_the_needed_ones_are_found(
     assert archive.needed([*done, f"{NOBODYS}/1"]) == set(done)
 
 
+def test_the_results_are_the_files_that_rows_name(
+    jobs: JobStore, archive: JobArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_job_archive, "ROWS_PER_STATEMENT", 2)
+    done = [completed(jobs).key for _ in range(3)]
+    at_work = claim_added(jobs)
+
+    results = archive.results([*done, f"{at_work.id}/1", f"{done[0]}1", f"{NOBODYS}/1", "x/1"])
+
+    assert results == set(done)
+
+
 def test_the_kept_files_are_those_of_completed_jobs_that_have_not_expired(
     jobs: JobStore, archive: JobArchive, monkeypatch: pytest.MonkeyPatch
 ) -> None:

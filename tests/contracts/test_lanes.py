@@ -1,20 +1,14 @@
 """Who is served next: lanes keep small jobs apart from large ones, and owners share alike."""
 
-import os
-import select
-from collections.abc import Iterator
-from datetime import timedelta
-
 import pytest
 
-from meterport.adapters.postgres_dispatch import PostgresDispatch, PostgresWakeups
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.domain.jobs import Job, Lane, Lease
 from meterport.ports import JobStore
 from tests import make
-from tests.contracts.conftest import Emptied, at_once
-from tests.contracts.jobs import LEASE, NOBODYS, claim, file_of
+from tests.contracts.conftest import at_once
+from tests.contracts.jobs import LEASE, claim, file_of
 
 
 @pytest.fixture
@@ -94,37 +88,3 @@ def test_claims_at_once_leave_no_job_untaken(jobs: JobStore) -> None:
     rest = [job for job in (jobs.claim(LEASE) for _ in range(9)) if job is not None]
 
     assert {job.id for job in [*claimed, *rest] if job is not None} == ids
-
-
-@pytest.fixture
-def postgres_database(emptied: Emptied) -> Iterator[Database]:
-    emptied.empty()
-    made = Database(emptied.url)
-    yield made
-    made.engine.dispose()
-
-
-def test_a_new_job_wakes_a_worker_that_waits_on_postgresql(postgres_database: Database) -> None:
-    url = postgres_database.engine.url.render_as_string(hide_password=False)
-    woken, (read_end, write_end) = PostgresWakeups(url), os.pipe()
-    os.write(write_end, b"!")
-    woken.wait(others=[read_end], timeout_s=60)  # at once, and it listens from here on
-    os.read(read_end, 1)
-
-    PostgresDispatch(postgres_database).wake(NOBODYS, Lane.SMALL)
-
-    woken.wait(others=[read_end], timeout_s=3600)
-    assert not select.select([read_end], [], [], 0)[0]
-    for end in (read_end, write_end):
-        os.close(end)
-    woken.close()
-
-
-def test_a_worker_waits_also_where_postgresql_is_away() -> None:
-    woken, (read_end, write_end) = PostgresWakeups("postgresql://x@127.0.0.1:1/x"), os.pipe()
-    os.write(write_end, b"!")
-
-    woken.wait(others=[read_end], timeout_s=timedelta(hours=1).total_seconds())
-
-    for end in (read_end, write_end):
-        os.close(end)

@@ -191,8 +191,23 @@ def test_the_keys_name_drafts_and_files(objects: ObjectStore) -> None:
     assert sorted(objects.keys()) == [FIRST, OTHER]
 
 
+def test_a_draft_beside_a_file_is_discarded_alone(objects: ObjectStore) -> None:
+    """As an upload that was begun twice, because the store's first answer was lost."""
+    put(objects, FIRST, b"one")
+    abandoned = objects.draft(FIRST)
+    abandoned.__enter__().write(b"half a fi")
+    wait_until(lambda: list(objects.drafts()) == [FIRST])
+
+    objects.discard(FIRST)
+    objects.discard(SECOND)
+
+    assert list(objects.drafts()) == []
+    assert read(objects, FIRST) == b"one"
+    abandoned.__exit__(None, None, None)
+
+
 def test_a_store_that_was_never_used_has_no_keys(objects: ObjectStore) -> None:
-    assert list(objects.keys()) == []
+    assert list(objects.keys()) == list(objects.drafts()) == []
 
 
 def test_a_deleted_file_is_gone(objects: ObjectStore) -> None:

@@ -1,6 +1,5 @@
-"""Jobs in PostgreSQL, messages through Celery, readings and files in an S3 store: the same."""
+"""Jobs in PostgreSQL, messages through Celery, files in an S3 store: the same exports."""
 
-import hashlib
 import os
 import re
 import select
@@ -8,25 +7,19 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import httpx2
-import psycopg
 import pytest
-from sqlalchemy import make_url
 
-from meterport.domain.exports import ExportRequest
-from meterport.services.sweep import sweep
-from tests import make
+from tests import make, servers
 from tests.brokers import Store, Valkey, valkey
 from tests.e2e.service import COMMAND, ENVIRONMENT, WITHIN_S, body, csv_of, session, wait_until
 
 ROWS = 2_000
-FLEET = [f"F{number:03}" for number in range(200)]
 CELERY = (sys.executable, "-m", "celery", "-A", "meterport.celery_app", "worker", "-c", "2")
 QUEUES = ("-Q", "meterport-small,meterport-large", "--without-mingle", "--without-gossip")
 
@@ -41,16 +34,11 @@ class Machines:
     folder: Path
     stack: ExitStack
 
-    def start(
-        self,
-        *command: str,
-        stdout: int = subprocess.DEVNULL,
-        variables: Mapping[str, object] = MappingProxyType({}),
-    ) -> subprocess.Popen[str]:
+    def start(self, *command: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 command,
-                env=self.environment | {name: str(value) for name, value in variables.items()},
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=log,
@@ -73,9 +61,6 @@ class Machines:
     def celery(self, pool: str) -> subprocess.Popen[str]:
         return self.start(*CELERY, "-P", pool, *QUEUES)
 
-    def children(self, worker: subprocess.Popen[str]) -> list[int]:
-        return [one.pid for one in session(worker.pid) if one.pid != worker.pid]
-
 
 def _end(process: subprocess.Popen[str]) -> None:
     for one in session(process.pid):
@@ -90,32 +75,18 @@ def _end(process: subprocess.Popen[str]) -> None:
 def machines(tmp_path: Path, postgres_url: str, s3: Store) -> Iterator[Machines]:
     with ExitStack() as stack:
         broker = stack.enter_context(valkey())
-        url = stack.enter_context(_database(postgres_url))
+        url = stack.enter_context(servers.database(postgres_url))
         given = {
             "database_url": url,
             "broker_url": broker.url,
             "files_url": f"s3://exports/{uuid.uuid4().hex}",
-            "readings_url": f"s3://exports/readings-{uuid.uuid4().hex}",
             "job_lease_s": 2,
-            "part_rows": 600,
         }
         home = make.home(tmp_path, make.many_readings(ROWS), **given, **s3.settings())
-        stack.callback(home.services.close)
         variables = given | {"data": home.settings.data, "log_format": "json"}
         environment = ENVIRONMENT | s3.variables()
         environment |= {f"METERPORT_{name.upper()}": str(v) for name, v in variables.items()}
         yield Machines(home, broker, environment, tmp_path, stack)
-
-
-@contextmanager
-def _database(postgres_url: str) -> Iterator[str]:
-    name = f"machines_{uuid.uuid4().hex}"
-    plain = make_url(postgres_url).set(drivername="postgresql")
-    dsn = plain.render_as_string(hide_password=False)
-    with psycopg.connect(dsn, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}".encode())
-        yield make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 def create(api: httpx2.Client) -> str:
@@ -147,20 +118,6 @@ def test_an_export_goes_through_celery_to_the_object_store(machines: Machines, p
     assert (job.attempt, job.crashes) == (1, 0)
 
 
-def test_a_machine_begins_without_a_data_folder(machines: Machines) -> None:
-    own = {"METERPORT_DATA": machines.folder / "own"}
-    api = machines.api()
-    machines.broker.kill()
-    job_id = create(api)
-    machines.broker.start()
-
-    machines.start(*CELERY, "-P", "prefork", *QUEUES, variables=own)
-    machines.start(*COMMAND, "housekeeping", variables=own)
-
-    assert file_of(api, job_id) == csv_of("123", first=0, rows=ROWS)
-    assert sorted(path.name for path in (machines.folder / "own").iterdir()) == []
-
-
 def test_a_job_is_accepted_without_the_broker_and_runs_when_it_is_back(
     machines: Machines,
 ) -> None:
@@ -185,7 +142,8 @@ def test_a_job_of_a_celery_worker_that_was_killed_runs_again(machines: Machines)
     def killed_at_work() -> str:
         job_id = create(api)
         wait_until(lambda: (job := jobs.get(job_id)) and job.attempt, every_s=0.001)
-        for pid in machines.children(worker):
+        children = [one.pid for one in session(worker.pid) if one.pid != worker.pid]
+        for pid in children:
             os.kill(pid, signal.SIGKILL)
         job = jobs.get(job_id)
         return job_id if job is not None and job.status == "pending" else ""
@@ -210,46 +168,3 @@ def test_a_file_that_was_changed_in_the_store_is_cut_off(machines: Machines) -> 
 
     with pytest.raises(httpx2.HTTPError):
         api.get(f"/api/export/download/{job_id}")
-
-
-def test_a_fleet_is_one_file_though_a_worker_is_killed_in_the_middle(machines: Machines) -> None:
-    home = machines.home
-    home.load(*(make.readings(*values_of(meter), meter=meter) for meter in FLEET))
-    workers = [machines.celery(pool) for pool in ("prefork", "prefork", "threads")]
-    machines.start(*COMMAND, "housekeeping")
-    first, second = machines.api(), machines.api()
-    jobs = home.services.jobs
-
-    job = home.submit(ExportRequest.of_fleet(FLEET, make.period()))
-    wait_until(lambda: at_part(home, job.id), every_s=0.001)
-    for pid in [*machines.children(workers[0]), workers[0].pid]:
-        os.kill(pid, signal.SIGKILL)
-
-    whole = file_of(first, job.id)
-    assert whole.decode() == make.csv_lines(*(row for meter in FLEET for row in rows_of(meter)))
-    part = second.get(f"/api/export/download/{job.id}", headers={"Range": "bytes=1000-99999"})
-    assert (part.status_code, part.content) == (206, whole[1000:100_000])
-    ended = jobs.get(job.id)
-    assert ended is not None
-    assert ended.file is not None
-    assert ended.file.sha256 == hashlib.sha256(whole).hexdigest()
-    assert len(jobs.pieces(ended)) > 10
-    assert sweep(archive=home.services.archive, objects=home.services.objects) in (0, 1)
-    assert len(list(home.services.objects.keys())) == len(jobs.pieces(ended))
-
-
-def values_of(meter: str) -> list[float]:
-    number = int(meter[1:])
-    return [number + minute / 100 for minute in range(60)]
-
-
-def rows_of(meter: str) -> list[str]:
-    return [
-        f"2024-01-01T00:{minute:02}:00Z,{meter},{kwh},2.1,230.1,9.1"
-        for minute, kwh in enumerate(values_of(meter))
-    ]
-
-
-def at_part(home: make.Home, job_id: str) -> bool:
-    job = home.services.jobs.get(job_id)
-    return job is not None and job.parts_left not in (None, 0) and job.rows_written > 0

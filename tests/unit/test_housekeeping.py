@@ -260,7 +260,7 @@ def test_a_chore_that_fails_does_not_stop_the_others_and_is_tried_again(
 
 
 class Away(SqlLeases):
-    """The database goes away while the lease is first held, and is back at the next try."""
+    """The database goes away while the lease is first held, so long that it is lost."""
 
     asked = 0
 
@@ -270,14 +270,41 @@ class Away(SqlLeases):
     ) -> Iterator[HeldLease]:
         self.asked += 1
         with super().holding(name, patience=patience, readings_version=readings_version) as lease:
-            yield lease if self.asked > 1 else _Lost()
+            yield lease if self.asked > 1 else _Away(LeaseTaken("it ran out"))
         if self.asked == 1:
             raise ServiceUnavailable("the lease cannot be given back")
 
 
-class _Lost:
+class _Away:
+    """Nobody can say whether the lease is held, three times; then it is, or the error is raised."""
+
+    def __init__(self, then: Exception | None = None) -> None:
+        self._then = then
+        self.asked = 0
+
     def check(self) -> None:
-        raise ServiceUnavailable("the database does not answer; try again soon")
+        self.asked += 1
+        if self.asked <= 3:
+            raise ServiceUnavailable("the database does not answer; try again soon")
+        if self._then is not None:
+            raise self._then
+
+
+def test_a_lease_outlives_a_short_outage_of_the_database(home: make.Home) -> None:
+    """Else housekeeping would wait until the lease that it let go of has run out."""
+    kept, asked = _Away(), []
+
+    class Once(SqlLeases):
+        @contextmanager
+        def holding(self, name: str, **_: object) -> Iterator[HeldLease]:
+            asked.append(name)
+            yield kept
+
+    with keeping(home, replace(home.services, leases=Once(Database(home.settings.jobs_url)))):
+        swept(home)
+
+    assert kept.asked > 3
+    assert asked == ["housekeeping"]
 
 
 def test_a_database_that_goes_away_is_waited_for(home: make.Home) -> None:

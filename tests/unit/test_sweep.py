@@ -26,6 +26,16 @@ def test_a_file_of_an_attempt_that_nobody_needs_goes(name: str, home: make.Home)
     assert there(home.settings.files) == []
 
 
+def test_a_draft_beside_a_result_goes_and_the_result_stays(home: make.Home) -> None:
+    home.load(make.readings(0.5))
+    job = home.submit(make.request())
+    home.work()
+    make.file(home.settings.files / ".parts" / f"{job.id}.1")
+
+    assert swept(home) == 1
+    assert there(home.settings.files) == [f"{job.id}/1"]
+
+
 @pytest.mark.parametrize(
     "name",
     ["2024/01", "notes.txt", f"{JOB}/notes", f"{JOB}/1/deeper", "x/1", f"{JOB.upper()}/1", "1"],

@@ -68,7 +68,7 @@ class CeleryDispatch:
             job_id, lane = self._unsent.get()
             try:
                 app.send_task(TASK, (lane.value, job_id), queue=queue_of(lane), retry=False)
-            except broker_errors(app) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next one may be sent
                 log.warning("broker_unreachable", job=job_id, reason=type(error).__name__)
 
 
@@ -95,6 +95,7 @@ def broker(url: str) -> "Celery":
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # else a worker ends itself in a long outage
         broker_connection_timeout=2,
         broker_transport_options={"socket_connect_timeout": 2, "socket_timeout": 10},
     )

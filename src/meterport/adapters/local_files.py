@@ -52,21 +52,28 @@ class LocalFiles:
         return None
 
     def delete(self, key: str) -> None:
-        for path in (self._part(key), self._file(key)):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                path.unlink()
+        self.discard(key)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self._file(key).unlink()
         # The job's folder stays as long as another attempt's file lies in it.
         with suppress(OSError):
             self._file(key).parent.rmdir()
 
+    def discard(self, key: str) -> None:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self._part(key).unlink()
+
     def keys(self) -> Iterator[str]:
-        for part in _entries(self._parts):
-            yield part.name.replace(".", "/")
+        yield from self.drafts()
         for job in _entries(self._folder):
             if not job.name.startswith("."):
                 for file in _entries(job):
                     if not file.is_dir():
                         yield f"{job.name}/{file.name}"
+
+    def drafts(self) -> Iterator[str]:
+        for part in _entries(self._parts):
+            yield part.name.replace(".", "/")
 
     def _file(self, key: str) -> Path:
         return self._folder / key

@@ -81,12 +81,20 @@ class StoreFiles:
             self._uploads.abort(key)
             obstore.delete(self._store, key)
 
+    def discard(self, key: str) -> None:
+        with _translated(), suppress(FileNotFoundError):
+            self._uploads.abort(key)
+
     def keys(self) -> Iterator[str]:
         with _translated():
             unfinished = set(self._uploads.keys())
             for some in obstore.list(self._store):
                 yield from (found["path"] for found in some if found["path"] not in unfinished)
             yield from sorted(unfinished)
+
+    def drafts(self) -> Iterator[str]:
+        with _translated():
+            yield from sorted(set(self._uploads.keys()))
 
 
 class _Upload:

@@ -54,14 +54,19 @@ class PostgresWakeups:
 
     def _listening(self) -> psycopg.Connection | None:
         if self._connection is None or self._connection.closed:
-            try:
-                self._connection = psycopg.connect(
-                    self._dsn, autocommit=True, connect_timeout=CONNECT_S
-                )
-                self._connection.execute(f"LISTEN {CHANNEL}")
-            except psycopg.Error:
-                self._connection = None
+            self._connection = self._connected()
         return self._connection
+
+    def _connected(self) -> psycopg.Connection | None:
+        with suppress(psycopg.Error):
+            connection = psycopg.connect(self._dsn, autocommit=True, connect_timeout=CONNECT_S)
+            try:
+                connection.execute(f"LISTEN {CHANNEL}")
+            except psycopg.Error:
+                connection.close()
+                raise
+            return connection
+        return None
 
     def _take_all(self, connection: psycopg.Connection) -> None:
         try:

@@ -37,13 +37,19 @@ class SqlJobArchive:
 
     def needed(self, keys: Collection[str]) -> set[str]:
         wanted: set[str] = set()
-        ids = sorted({key.rpartition("/")[0] for key in keys})
-        known = [id_ for id_ in ids if is_job_id(id_)]
         # As a writer: an attempt that had its lease when it began to complete commits before us.
         with self._database.write() as connection:
-            for at in range(0, len(known), ROWS_PER_STATEMENT):
-                wanted |= _needed_by(connection, known[at : at + ROWS_PER_STATEMENT])
+            for some in _in_parts(_jobs_of(keys)):
+                wanted |= _needed_by(connection, some)
         return wanted & set(keys)
+
+    def results(self, keys: Collection[str]) -> set[str]:
+        results: set[str] = set()
+        with self._database.read() as connection:
+            for some in _in_parts(_jobs_of(keys)):
+                of_them = select(jobs.c.file_path).where(jobs.c.id.in_(some))
+                results |= set(connection.execute(of_them).scalars())
+        return results & set(keys)
 
     def kept_files(self) -> Iterator[tuple[JobId, ExportFile]]:
         last = None
@@ -102,6 +108,16 @@ def _pieces(connection: Connection, job: Job) -> list[ExportFile]:
     if job.file is None:
         return []
     return files_of(connection, job.id) if job.file.key == job.key_of_parts else [job.file]
+
+
+def _jobs_of(keys: Collection[str]) -> list[str]:
+    ids = sorted({key.rpartition("/")[0] for key in keys})
+    return [id_ for id_ in ids if is_job_id(id_)]
+
+
+def _in_parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for at in range(0, len(ids), ROWS_PER_STATEMENT):
+        yield ids[at : at + ROWS_PER_STATEMENT]
 
 
 def _needed_by(connection: Connection, ids: Collection[str]) -> set[str]:

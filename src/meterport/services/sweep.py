@@ -1,4 +1,7 @@
-"""Remove parts and files that no row points at and no live attempt owns, or that have expired."""
+"""Remove parts and files that no row points at and no live attempt owns, or that have expired.
+
+Also drafts beside a result: where an answer of the store was lost, an upload was begun twice.
+"""
 
 import re
 from collections.abc import Iterator
@@ -16,6 +19,9 @@ def sweep(*, archive: JobArchive, objects: ObjectStore) -> int:
     removed = 0
     for key in unneeded(archive=archive, objects=objects):
         objects.delete(key)
+        removed += 1
+    for key in archive.results(set(objects.drafts())):
+        objects.discard(key)
         removed += 1
     return removed
 

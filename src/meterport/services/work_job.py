@@ -16,6 +16,7 @@ from meterport.domain.errors import (
     FileGenerationFailed,
     InternalError,
     ServiceUnavailable,
+    StorageUnavailable,
 )
 from meterport.domain.exports import ExportFile
 from meterport.domain.fleets import PART_ROWS, Part
@@ -207,5 +208,5 @@ def _remove(job: Job, at: Workplace) -> None:
     """What cannot be removed now is left to the sweep."""
     try:
         at.objects.delete(job.key)
-    except OSError as error:
-        log.warning("leftover_not_removed", reason=error.strerror)
+    except (OSError, StorageUnavailable) as error:
+        log.warning("leftover_not_removed", reason=str(error))

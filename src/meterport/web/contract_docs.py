@@ -162,6 +162,7 @@ _MESSAGES = {
     "IDEMPOTENCY_KEY_REUSED": "this Idempotency-Key came with another request within 24 hours; "
     "use a new key",
     "SERVICE_UNAVAILABLE": "the database does not answer; try again soon",
+    "STORAGE_UNAVAILABLE": "The object store failed (GenericError)",
     "INTERNAL_ERROR": "the service failed on this request; its log has the cause under the "
     "request id",
 }
@@ -263,6 +264,7 @@ DOWNLOAD: dict[str, Any] = {
             "EXPORT_DAMAGED",
             "EXPORT_EXPIRED",
             "RANGE_NOT_SATISFIABLE",
+            "STORAGE_UNAVAILABLE",
             *_EVERYWHERE,
         ),
     },

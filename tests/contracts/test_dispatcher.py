@@ -1,0 +1,231 @@
+"""The laws of a Dispatcher: it wakes whoever waits, and nobody ever waits for it."""
+
+import os
+import select
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import structlog
+
+from meterport.adapters.celery_dispatch import TASK, UNSENT, CeleryDispatch, broker, queue_of
+from meterport.adapters.local_dispatch import NAME, LocalDispatch, SocketWakeups, listening
+from meterport.adapters.postgres_dispatch import PostgresDispatch, PostgresWakeups
+from meterport.adapters.sql_database import Database
+from meterport.domain.jobs import JobId, Lane
+from meterport.ports import Dispatcher, Wakeups
+from tests import brokers
+from tests.brokers import Valkey, free_port
+from tests.contracts.conftest import Emptied, wait_until
+from tests.contracts.jobs import NOBODYS
+
+OTHER = JobId("11111111-1111-4111-8111-111111111111")
+FOR_EVER_S = 3600.0
+"""Whoever waits that long was not woken: the test's own time-out ends it."""
+
+
+@dataclass
+class Pair:
+    """A dispatcher, and what tells whether a waiting worker was woken by it."""
+
+    dispatcher: Dispatcher
+    woken: Callable[[], bool]
+
+
+@dataclass
+class Waiting:
+    """An idle worker, who waits until woken or until `poke` makes its other descriptor readable."""
+
+    wakeups: Wakeups
+    ends: tuple[int, int] = field(default_factory=os.pipe)
+
+    def woken(self) -> bool:
+        self.wakeups.wait(others=[self.ends[0]], timeout_s=FOR_EVER_S)
+        return not select.select([self.ends[0]], [], [], 0)[0]
+
+    def poke(self) -> None:
+        """It listens from here on, whatever it has to set up before."""
+        os.write(self.ends[1], b"!")
+        self.wakeups.wait(others=[self.ends[0]], timeout_s=FOR_EVER_S)
+        os.read(self.ends[0], 1)
+
+    def close(self) -> None:
+        for end in self.ends:
+            os.close(end)
+
+
+@contextmanager
+def local(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    folder: Path = request.getfixturevalue("tmp_path")
+    with listening(folder) as receiver:
+        wakeups = SocketWakeups(os.dup(receiver.fileno()))
+        assert wakeups._receiver is not None
+        with wakeups._receiver, closing(Waiting(wakeups)) as idle:
+            yield Pair(LocalDispatch(folder), idle.woken)
+
+
+@contextmanager
+def postgresql(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    emptied: Emptied = request.getfixturevalue("emptied")
+    database, wakeups = Database(emptied.url), PostgresWakeups(emptied.url)
+    with closing(wakeups), closing(Waiting(wakeups)) as idle:
+        idle.poke()
+        yield Pair(PostgresDispatch(database), idle.woken)
+    database.engine.dispose()
+
+
+@contextmanager
+def celery(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    server: Valkey = request.getfixturevalue("valkey")
+    yield Pair(CeleryDispatch(server.url), lambda: received(server, Lane.SMALL) == [NOBODYS])
+
+
+@pytest.fixture
+def valkey() -> Iterator[Valkey]:
+    """One of the test's own: it is killed."""
+    with brokers.valkey() as server:
+        yield server
+
+
+@pytest.fixture(params=[local, postgresql, celery], ids=lambda kind: kind.__name__)
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    with request.param(request) as made:
+        yield made
+
+
+def received(server: Valkey, lane: Lane) -> list[str]:
+    """The id in the next message of that lane's queue, once there is one."""
+    with (
+        broker(server.url).connection_for_read() as connection,
+        closing(connection.SimpleQueue(queue_of(lane))) as messages,
+    ):
+        message = messages.get(timeout=60)
+        message.ack()
+        (said, job_id), _, _ = message.payload
+    assert message.headers["task"] == TASK
+    assert said == lane
+    return [job_id]
+
+
+def test_a_wake_up_reaches_a_worker_that_waits(pair: Pair) -> None:
+    pair.dispatcher.wake(NOBODYS, Lane.SMALL)
+
+    assert pair.woken()
+
+
+def test_a_wake_up_reaches_it_again(pair: Pair) -> None:
+    for _ in range(3):
+        pair.dispatcher.wake(NOBODYS, Lane.SMALL)
+
+        assert pair.woken()
+
+
+def no_folder(request: pytest.FixtureRequest) -> Dispatcher:
+    return LocalDispatch(request.getfixturevalue("tmp_path") / "absent")
+
+
+def nobody_listens(request: pytest.FixtureRequest) -> Dispatcher:
+    folder: Path = request.getfixturevalue("tmp_path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as left:
+        left.bind(str(folder / NAME))
+    return LocalDispatch(folder)
+
+
+def nobody_reads(request: pytest.FixtureRequest) -> Dispatcher:
+    folder: Path = request.getfixturevalue("tmp_path")
+    reader = listening(folder)
+    reader.__enter__()
+    request.addfinalizer(lambda: reader.__exit__(None, None, None))
+    return LocalDispatch(folder)
+
+
+def no_postgresql(request: pytest.FixtureRequest) -> Dispatcher:
+    database = Database("postgresql+psycopg://postgres@127.0.0.1:1/postgres")
+    request.addfinalizer(database.engine.dispose)
+    return PostgresDispatch(database)
+
+
+def no_broker(request: pytest.FixtureRequest) -> Dispatcher:
+    return CeleryDispatch(f"redis://127.0.0.1:{free_port()}/0")
+
+
+def silent_broker(request: pytest.FixtureRequest) -> Dispatcher:
+    """It takes connections, and never answers."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    request.addfinalizer(silent.close)
+    return CeleryDispatch(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+
+
+@pytest.mark.parametrize(
+    "dead",
+    [no_folder, nobody_listens, nobody_reads, no_postgresql, no_broker, silent_broker],
+    ids=lambda kind: kind.__name__,
+)
+def test_a_wake_up_that_reaches_nobody_neither_fails_nor_waits(
+    dead: Callable[[pytest.FixtureRequest], Dispatcher], request: pytest.FixtureRequest
+) -> None:
+    dispatcher = dead(request)
+
+    for _ in range(2 * UNSENT if isinstance(dispatcher, CeleryDispatch) else 500):
+        dispatcher.wake(NOBODYS, Lane.LARGE)
+
+
+def test_each_lane_has_its_own_queue(valkey: Valkey) -> None:
+    dispatcher = CeleryDispatch(valkey.url)
+
+    dispatcher.wake(OTHER, Lane.LARGE)
+    dispatcher.wake(NOBODYS, Lane.SMALL)
+
+    assert received(valkey, Lane.SMALL) == [NOBODYS]
+    assert received(valkey, Lane.LARGE) == [OTHER]
+
+
+def killed_and_started(server: Valkey, dispatcher: Dispatcher) -> None:
+    server.kill()
+    with structlog.testing.capture_logs() as logged:
+        dispatcher.wake(OTHER, Lane.SMALL)
+        wait_until(lambda: "broker_unreachable" in [event["event"] for event in logged])
+    server.start()
+
+
+def emptied_by(server: Valkey, dispatcher: Dispatcher) -> None:
+    server.empty()
+
+
+@pytest.mark.parametrize("accident", [killed_and_started, emptied_by])
+def test_a_broker_that_is_back_gets_what_is_sent_from_then_on(
+    accident: Callable[[Valkey, Dispatcher], None], valkey: Valkey
+) -> None:
+    dispatcher = CeleryDispatch(valkey.url)
+    dispatcher.wake(OTHER, Lane.SMALL)
+    assert received(valkey, Lane.SMALL) == [OTHER]
+
+    accident(valkey, dispatcher)
+
+    dispatcher.wake(NOBODYS, Lane.SMALL)
+    assert received(valkey, Lane.SMALL) == [NOBODYS]
+
+
+def test_a_worker_listens_again_when_postgresql_has_closed_its_connection(
+    emptied: Emptied,
+) -> None:
+    database, wakeups = Database(emptied.url), PostgresWakeups(emptied.url)
+    with closing(wakeups), closing(Waiting(wakeups)) as idle:
+        idle.poke()
+        emptied.empty()  # it ends every connection
+        assert idle.woken()
+        for _ in range(2):  # at the first it may still be hearing of the end
+            idle.poke()
+
+        PostgresDispatch(database).wake(NOBODYS, Lane.SMALL)
+
+        assert idle.woken()
+    database.engine.dispose()
+
+
+def test_a_worker_waits_also_where_postgresql_is_away() -> None:
+    with closing(Waiting(PostgresWakeups("postgresql://x@127.0.0.1:1/x"))) as idle:
+        idle.poke()
