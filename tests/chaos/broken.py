@@ -17,7 +17,7 @@ import polars as pl
 from sqlalchemy import func, select
 
 import meterport.restore
-from meterport import children, durable, worker
+from meterport import children, durable, housekeeping, worker
 from meterport.adapters import (
     local_files,
     sql_claims,
@@ -336,6 +336,16 @@ def full_disk_overlooked() -> None:
     _patch(LocalDisk, "check", lambda self: None)
 
 
+def hurried_housekeeping() -> None:
+    """No promise is taken out: the quick chores come ten times as often, to save the test time."""
+    _patch(housekeeping, "TICK_S", 0.5)
+
+
+def nobody_hands_on() -> None:
+    """A message that was lost is not sent again."""
+    _patch(housekeeping, "hand_on", lambda **services: None)
+
+
 def _just_now() -> tuple[Any, ...]:
     from datetime import UTC, datetime
 
@@ -373,5 +383,7 @@ VARIANTS: Mapping[str, Callable[[], None]] = {
         leases_kept_to_the_end,
         parts_left_behind,
         full_disk_overlooked,
+        hurried_housekeeping,
+        nobody_hands_on,
     )
 }

@@ -1,92 +1,38 @@
 """Jobs in PostgreSQL, messages through Celery, files in an S3 store: the same exports."""
 
 import os
-import re
-import select
 import signal
-import subprocess
-import sys
-import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from tests import make, servers
-from tests.brokers import Store, Valkey, valkey
-from tests.e2e.service import COMMAND, ENVIRONMENT, WITHIN_S, body, csv_of, session, wait_until
+from tests import brokers, make, servers
+from tests.brokers import Store, Valkey
+from tests.e2e.machines import Machines
+from tests.e2e.machines import machines as on_machines
+from tests.e2e.service import body, csv_of, session, wait_until
 
 ROWS = 2_000
-CELERY = (sys.executable, "-m", "celery", "-A", "meterport.celery_app", "worker", "-c", "2")
-QUEUES = ("-Q", "meterport-small,meterport-large", "--without-mingle", "--without-gossip")
-
-
-@dataclass(frozen=True)
-class Machines:
-    """Processes on one home's settings; each `start` is another machine."""
-
-    home: make.Home
-    broker: Valkey
-    environment: dict[str, str]
-    folder: Path
-    stack: ExitStack
-
-    def start(self, *command: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-        with (self.folder / "log").open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
-        self.stack.callback(_end, process)
-        return process
-
-    def api(self) -> httpx2.Client:
-        process = self.start(*COMMAND, "api", "--port", "0", stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        select.select([process.stdout], [], [], WITHIN_S)
-        said = process.stdout.readline()
-        url = re.search(r" on (http://\S+)", said)
-        assert url, (self.folder / "log").read_text()[-2000:]
-        client = httpx2.Client(base_url=url[1], trust_env=False, timeout=WITHIN_S)
-        return self.stack.enter_context(client)
-
-    def celery(self, pool: str) -> subprocess.Popen[str]:
-        return self.start(*CELERY, "-P", pool, *QUEUES)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    for one in session(process.pid):
-        os.kill(one.pid, signal.SIGKILL)
-    process.kill()
-    process.wait(WITHIN_S)
-    if process.stdout is not None:
-        process.stdout.close()
 
 
 @pytest.fixture
-def machines(tmp_path: Path, postgres_url: str, s3: Store) -> Iterator[Machines]:
-    with ExitStack() as stack:
-        broker = stack.enter_context(valkey())
-        url = stack.enter_context(servers.database(postgres_url))
-        given = {
-            "database_url": url,
-            "broker_url": broker.url,
-            "files_url": f"s3://exports/{uuid.uuid4().hex}",
-            "job_lease_s": 2,
-        }
-        home = make.home(tmp_path, make.many_readings(ROWS), **given, **s3.settings())
-        variables = given | {"data": home.settings.data, "log_format": "json"}
-        environment = ENVIRONMENT | s3.variables()
-        environment |= {f"METERPORT_{name.upper()}": str(v) for name, v in variables.items()}
-        yield Machines(home, broker, environment, tmp_path, stack)
+def valkey() -> Iterator[Valkey]:
+    """One of the test's own: it is killed."""
+    with brokers.valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def machines(tmp_path: Path, postgres_url: str, s3: Store, valkey: Valkey) -> Iterator[Machines]:
+    readings = make.many_readings(ROWS)
+    given = {"broker_url": valkey.url, "job_lease_s": 2}
+    with (
+        servers.database(postgres_url) as url,
+        on_machines(tmp_path, s3, url, readings, **given) as made,
+    ):
+        yield made
 
 
 def create(api: httpx2.Client) -> str:
@@ -119,22 +65,22 @@ def test_an_export_goes_through_celery_to_the_object_store(machines: Machines, p
 
 
 def test_a_job_is_accepted_without_the_broker_and_runs_when_it_is_back(
-    machines: Machines,
+    machines: Machines, valkey: Valkey
 ) -> None:
     api = machines.api()
-    machines.broker.kill()
+    valkey.kill()
 
     job_id = create(api)
 
-    machines.broker.start()
+    valkey.start()
     machines.celery("threads")
-    machines.start(*COMMAND, "housekeeping")
+    machines.housekeeping()
     assert file_of(api, job_id) == csv_of("123", first=0, rows=ROWS)
 
 
 def test_a_job_of_a_celery_worker_that_was_killed_runs_again(machines: Machines) -> None:
     worker = machines.celery("prefork")
-    machines.start(*COMMAND, "housekeeping")
+    machines.housekeeping()
     api = machines.api()
     assert file_of(api, create(api))
     jobs = machines.home.services.jobs

@@ -1,0 +1,117 @@
+"""Processes of the distributed profile: jobs in PostgreSQL, files in an S3 store, real commands.
+
+All that a `Machines` started is killed when its block ends.
+"""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import httpx2
+import polars as pl
+
+from meterport.adapters.sql_jobs import SqlJobs
+from tests import make
+from tests.brokers import Store
+from tests.e2e.service import COMMAND, ENVIRONMENT, WITHIN_S, session
+
+BUCKET = "exports"
+CELERY = (sys.executable, "-m", "celery", "-A", "meterport.celery_app", "worker", "-c", "2")
+WHOLE: Mapping[str, str] = MappingProxyType({})
+QUEUES = ("-Q", "meterport-small,meterport-large", "--without-mingle", "--without-gossip")
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Processes on one home's settings; each `start` is another machine.
+
+    `given` are the settings that they share, besides the data folder. What is `spoilt` has
+    the environment of a broken variant.
+    """
+
+    home: make.Home
+    store: Store
+    given: Mapping[str, Any]
+    folder: Path
+    stack: ExitStack
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        given = dict(self.given) | {"data": self.home.settings.data, "log_format": "json"}
+        return {f"METERPORT_{name.upper()}": str(value) for name, value in given.items()}
+
+    def start(
+        self,
+        *command: str,
+        spoilt: Mapping[str, str] = WHOLE,
+        stdout: int = subprocess.DEVNULL,
+    ) -> subprocess.Popen[str]:
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                env=ENVIRONMENT | self.variables | dict(spoilt),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+        self.stack.callback(_end, process)
+        return process
+
+    def api(self) -> httpx2.Client:
+        process = self.start(*COMMAND, "api", "--port", "0", stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        select.select([process.stdout], [], [], WITHIN_S)
+        said = process.stdout.readline()
+        url = re.search(r" on (http://\S+)", said)
+        assert url, self.log.read_text()[-2000:]
+        client = httpx2.Client(base_url=url[1], trust_env=False, timeout=WITHIN_S)
+        return self.stack.enter_context(client)
+
+    def celery(self, pool: str, spoilt: Mapping[str, str] = WHOLE) -> subprocess.Popen[str]:
+        return self.start(*CELERY, "-P", pool, *QUEUES, spoilt=spoilt)
+
+    def housekeeping(self, spoilt: Mapping[str, str] = WHOLE) -> subprocess.Popen[str]:
+        return self.start(*COMMAND, "housekeeping", spoilt=spoilt)
+
+    def stored(self) -> tuple[dict[str, int], list[str]]:
+        """The store's own word: which files it has, of what size; which uploads are unfinished."""
+        return self.store.holds(BUCKET, self.home.settings.files_url.rpartition("/")[2])
+
+
+@contextmanager
+def machines(
+    folder: Path, store: Store, database_url: str, *frames: pl.DataFrame, **more: object
+) -> Iterator[Machines]:
+    files_url = f"s3://{BUCKET}/{uuid.uuid4().hex}"
+    given = {"database_url": database_url, "files_url": files_url, **store.settings(), **more}
+    with ExitStack() as stack:
+        home = make.home(folder, *frames, **given)
+        assert isinstance(home.services.jobs, SqlJobs)
+        stack.callback(home.services.jobs._database.engine.dispose)
+        yield Machines(home, store, given, folder, stack)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    for one in session(process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(one.pid, signal.SIGKILL)
+    process.kill()
+    process.wait(WITHIN_S)
+    if process.stdout is not None:
+        process.stdout.close()
