@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -31,13 +31,14 @@ from meterport.adapters.local_files import LocalFiles
 from meterport.adapters.sql_job_rows import is_free, is_free_job
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sqlite_backup import SqliteBackup
+from meterport.domain.errors import ServiceUnavailable
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job, JobId, RetryPolicy
 from meterport.domain.period import Period
 from meterport.encoders import csv
 from meterport.ports import Submission
 from meterport.processes import StopFlag
-from meterport.services import back_up, run_export
+from meterport.services import back_up, run_export, submit_export
 from meterport.settings import Settings
 from meterport.sources import delta_store, delta_table
 from meterport.sources.delta import DeltaSource
@@ -346,6 +347,27 @@ def nobody_hands_on() -> None:
     _patch(housekeeping, "hand_on", lambda **services: None)
 
 
+def outages_are_defects() -> None:
+    """A database that does not answer is an error like any other."""
+    _patch(sql_database, "_translated", nullcontext)
+
+
+def accepts_without_a_database() -> None:
+    """A job that could not be stored is as good as accepted."""
+    from meterport.web import contract  # late: only the API needs it
+
+    submit = submit_export.submit_export
+
+    def accepted(request: Any, **how: Any) -> Submission:
+        try:
+            return submit(request, **how)
+        except ServiceUnavailable:
+            job_id = JobId(str(uuid.uuid4()))
+            return Submission(Job(job_id, request, *_JUST_NOW), replayed=False)
+
+    _patch(contract, "submit_export", accepted)
+
+
 def _just_now() -> tuple[Any, ...]:
     from datetime import UTC, datetime
 
@@ -385,5 +407,7 @@ VARIANTS: Mapping[str, Callable[[], None]] = {
         full_disk_overlooked,
         hurried_housekeeping,
         nobody_hands_on,
+        outages_are_defects,
+        accepts_without_a_database,
     )
 }

@@ -19,7 +19,8 @@ def wait_for_ends(chaos: Chaos, at: Machines, job_ids: Collection[str]) -> None:
     """What has not ended when patience is at its end, the count of lost jobs will tell."""
 
     def all_ended() -> bool:
-        return all(job_of(at, job_id).status is not JobStatus.PENDING for job_id in job_ids)
+        jobs = [at.home.services.jobs.get(job_id) for job_id in job_ids]
+        return all(job is None or job.status is not JobStatus.PENDING for job in jobs)
 
     with suppress(AssertionError):
         wait_until(all_ended, every_s=0.1, within_s=chaos.patience_s)
