@@ -12,8 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import boto3
 import obstore
@@ -99,28 +101,19 @@ class Store:
     def variables(self) -> dict[str, str]:
         return {f"METERPORT_{name.upper()}": value for name, value in self.settings().items()}
 
-    def holds(self, bucket: str, prefix: str) -> tuple[dict[str, int], list[str]]:
-        """What lies below the prefix: the objects with their sizes, and the unfinished uploads.
+    def sizes(self, bucket: str, prefix: str) -> dict[str, int]:
+        """The objects below the prefix, asked of the store without the product's own code."""
+        pages = _client(self.endpoint).get_paginator("list_objects_v2")
+        found = pages.paginate(Bucket=bucket, Prefix=f"{prefix}/")
+        objects = [one for page in found for one in page.get("Contents", ())]
+        return {one["Key"].removeprefix(f"{prefix}/"): one["Size"] for one in objects}
 
-        Asked of the store itself, past any proxy and without the product's own code.
-        """
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name=REGION,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
-        )
-        below = {"Bucket": bucket, "Prefix": f"{prefix}/"}
-        objects = client.get_paginator("list_objects_v2").paginate(**below)
-        uploads = client.get_paginator("list_multipart_uploads").paginate(**below)
-        sizes = {
-            found["Key"]: found["Size"] for page in objects for found in page.get("Contents", ())
-        }
-        begun = [found["Key"] for page in uploads for found in page.get("Uploads", ())]
-        client.close()
-        strip = len(prefix) + 1
-        return {key[strip:]: size for key, size in sizes.items()}, [key[strip:] for key in begun]
+    def uploads(self, bucket: str, prefix: str) -> list[str]:
+        """The keys below the prefix that have an unfinished upload."""
+        pages = _client(self.endpoint).get_paginator("list_multipart_uploads")
+        found = pages.paginate(Bucket=bucket, Prefix=f"{prefix}/")
+        uploads = [one for page in found for one in page.get("Uploads", ())]
+        return [one["Key"].removeprefix(f"{prefix}/") for one in uploads]
 
     def make_bucket(self, name: str) -> None:
         config: dict[str, str] = self.options
@@ -129,6 +122,17 @@ class Store:
         request = urllib.request.Request(url, method="PUT")  # noqa: S310 - loopback
         with urllib.request.urlopen(request, timeout=WITHIN_S):  # noqa: S310
             pass
+
+
+@cache
+def _client(endpoint: str) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+    )
 
 
 START_TRIES = 3

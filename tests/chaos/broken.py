@@ -1,6 +1,7 @@
 """Variants of the product with one promise taken out: each must turn its chaos test red."""
 
 import os
+import queue
 import signal
 import sqlite3
 import threading
@@ -368,6 +369,45 @@ def accepts_without_a_database() -> None:
     _patch(contract, "submit_export", accepted)
 
 
+def failed_uploads_overlooked() -> None:
+    """What the store did not take is as good as written."""
+    from meterport.adapters import object_store  # late: it needs an extra that others do without
+
+    def put(self: Any, data: bytes | None) -> None:
+        with suppress(queue.Full):
+            self._queue.put(data, timeout=0.5)
+
+    _patch(object_store._Upload, "_put", put)
+    _patch(object_store._Upload, "_check", lambda self: None)
+
+
+def commit_before_upload() -> None:
+    """The row says `completed` before the store has the whole file."""
+    from meterport.adapters import object_store
+
+    late: list[Callable[[], None]] = []
+    publish, complete = object_store._Upload.publish, SqlJobs.complete
+
+    def put_off(self: Any) -> None:
+        late.append(lambda: publish(self))
+        self._published = True
+
+    def complete_first(self: SqlJobs, job: Job, file: ExportFile, **how: Any) -> bool:
+        done = complete(self, job, file, **how)
+        late.pop()()
+        return done
+
+    _patch(object_store._Upload, "publish", put_off)
+    _patch(SqlJobs, "complete", complete_first)
+
+
+def uploads_left_behind() -> None:
+    """Nobody looks for uploads that were begun and not finished."""
+    from meterport.adapters.s3_uploads import S3Uploads
+
+    _patch(S3Uploads, "keys", lambda self: iter(()))
+
+
 def _just_now() -> tuple[Any, ...]:
     from datetime import UTC, datetime
 
@@ -409,5 +449,8 @@ VARIANTS: Mapping[str, Callable[[], None]] = {
         nobody_hands_on,
         outages_are_defects,
         accepts_without_a_database,
+        failed_uploads_overlooked,
+        commit_before_upload,
+        uploads_left_behind,
     )
 }

@@ -58,7 +58,7 @@ class Tracer(Protocol):
 def traced(folder: Path, variant: str = "", *, layer: bool = False) -> Iterator[Tracer]:
     """Strace, or the layer where strace cannot be used or the layer is asked for."""
     layer = layer or not strace_works()
-    with zygote(folder, variant, layer=layer, **_FEW_THREADS) as processes:
+    with zygote(folder, variant, layer=layer, distributed=False, **_FEW_THREADS) as processes:
         yield _Layer(processes, folder) if layer else _Strace(processes)
 
 

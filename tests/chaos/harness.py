@@ -110,12 +110,18 @@ class Zygote:
 
 @contextmanager
 def zygote(
-    folder: Path, variant: str = "", *, layer: bool = False, **variables: str
+    folder: Path,
+    variant: str = "",
+    *,
+    layer: bool = False,
+    distributed: bool = False,
+    **variables: str,
 ) -> Iterator[Zygote]:
     """All that it started is killed when the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tests.chaos.zygote", *([variant] if variant else [])]
     command += ["--layer"] if layer else []
+    command += ["--distributed"] if distributed else []
     clean = {name: value for name, value in os.environ.items() if "METERPORT_" not in name}
     process = subprocess.Popen(
         command,

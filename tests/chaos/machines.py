@@ -28,7 +28,7 @@ def wait_for_ends(chaos: Chaos, at: Machines, job_ids: Collection[str]) -> None:
 
 def content(at: Machines, job: Job) -> bytes:
     """What the store has under the key in the job's row; nothing if there is none."""
-    if job.file is None or job.file.key not in at.stored()[0]:
+    if job.file is None or job.file.key not in at.files():
         return b""
     with at.home.services.objects.open(job.file.key) as opened:
         return opened.read()
@@ -39,7 +39,7 @@ def check_leftovers(chaos: Chaos, at: Machines) -> None:
     s = at.home.services
     sweep(archive=s.archive, objects=s.objects)
     named = {file.key: file.size_bytes for _, file in s.archive.kept_files()}
-    files, uploads = at.stored()
+    files, uploads = at.files(), at.uploads()
     left = sorted(set(files) - set(named))
     chaos.expect(not left, f"left over: {left}")
     chaos.expect(not uploads, f"uploads that nobody finished: {uploads}")

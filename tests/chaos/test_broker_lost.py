@@ -123,7 +123,7 @@ def at(tmp_path: Path, postgres_url: str, s3: Store, broker: Valkey) -> Iterator
 def test_a_broker_that_is_killed_and_emptied_costs_no_job(
     chaos: Chaos, at: Machines, broker: Valkey
 ) -> None:
-    lose_broker(chaos, at, broker, accidents=chaos.size(3, full=60))
+    lose_broker(chaos, at, broker, accidents=chaos.size(3, full=45))
 
     assert chaos.found == []
 

@@ -1,8 +1,10 @@
 """R1: workers killed at random. Nothing is lost, doubled, corrupt or half visible."""
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -10,7 +12,8 @@ from starlette.testclient import TestClient
 from meterport.domain.jobs import JobStatus
 from meterport.services.sweep import sweep
 from meterport.web.app import create_app
-from tests import make
+from tests import make, servers
+from tests.brokers import Store
 from tests.chaos.harness import (
     Chaos,
     Zygote,
@@ -21,6 +24,8 @@ from tests.chaos.harness import (
     wait_until,
     zygote,
 )
+from tests.chaos.machines import check_leftovers
+from tests.e2e.machines import Machines, machines
 from tests.e2e.service import body, csv_of
 
 pytestmark = pytest.mark.promise("R1")
@@ -29,6 +34,8 @@ ROWS = 20_000
 WAITING = 25
 """Jobs at a time: more than dead workers still hold under their leases."""
 
+ALIVE_S = (0.025, 0.130)  # it claims after about 0.04 s
+ALIVE_DISTRIBUTED_S = (0.060, 0.300)  # after about 0.1 s
 WARM = {"job_lease_s": 0.5, "job_crashes": 1000, "worker_restart_s": 0, "job_retry_s": 0.01}
 
 
@@ -37,17 +44,47 @@ def expected(minutes: int) -> bytes:
     return csv_of("123", first=0, rows=minutes)
 
 
+@dataclass(frozen=True)
+class Site:
+    """Where workers are killed, and how long they live; `files` are those that can be seen."""
+
+    home: make.Home
+    processes: Zygote
+    settings: Mapping[str, Any]
+    alive_s: tuple[float, float]
+    files: Callable[[], Mapping[str, int]]
+    minutes: Sequence[int] = (1, 60, 1440, ROWS)
+
+    def start(self) -> int:
+        return self.processes.start("worker", self.home.settings.data, settings=dict(self.settings))
+
+
+def one_machine(home: make.Home, processes: Zygote) -> Site:
+    def files() -> dict[str, int]:
+        found = home.settings.files.glob("*-*/*")
+        return {f"{path.parent.name}/{path.name}": path.stat().st_size for path in found}
+
+    return Site(home, processes, WARM, ALIVE_S, files)
+
+
+def distributed(at: Machines, processes: Zygote) -> Site:
+    return Site(
+        at.home, processes, WARM | dict(at.given), ALIVE_DISTRIBUTED_S, at.files, (60, ROWS, ROWS)
+    )
+
+
 @dataclass
 class Readers:
     """Clients that post, poll and download while workers die."""
 
     client: TestClient
     chaos: Chaos
+    minutes: Sequence[int]
     wanted: dict[str, int]
     finished: set[str]
 
     def post(self) -> None:
-        minutes = self.chaos.random.choice([1, 60, 1440, ROWS])
+        minutes = self.chaos.random.choice(self.minutes)
         answer = self.client.post("/api/export/csv", json=body("123", 0, minutes))
         self.wanted[answer.json()["job_id"]] = minutes
 
@@ -66,37 +103,37 @@ class Readers:
         return [job_id for job_id in self.wanted if job_id not in self.finished]
 
 
-def kill_workers(chaos: Chaos, home: make.Home, processes: Zygote, *, kills: int) -> None:
+def kill_workers(chaos: Chaos, site: Site, *, kills: int) -> None:
+    home = site.home
     app = create_app(home.services, home.settings)
     with TestClient(app, base_url="http://localhost") as client:
-        readers = Readers(client, chaos, {}, set())
+        readers = Readers(client, chaos, site.minutes, {}, set())
         for _ in range(kills):
             while len(readers.open_jobs()) < WAITING:
                 readers.post()
-            pid = processes.start("worker", home.settings.data, settings=WARM)
-            until = chaos.random.uniform(0.025, 0.130)  # it claims after about 0.04 s
-            with killed_after(pid, until):
+            pid = site.start()
+            with killed_after(pid, chaos.random.uniform(*site.alive_s)):
                 readers.look(chaos.random.choice(list(readers.wanted)))
-            chaos.expect(_only_whole_files(home, readers), "a file is visible that is not whole")
-        _finish(home, processes, readers)
+            chaos.expect(_only_whole_files(site, readers), "a file is visible that is not whole")
+        _finish(site, readers)
         chaos.count(kills=kills, jobs=len(readers.wanted))
     _check_leftovers(chaos, home, readers)
 
 
-def _only_whole_files(home: make.Home, readers: Readers) -> bool:
+def _only_whole_files(site: Site, readers: Readers) -> bool:
     """Also those that no row names yet."""
-    for path in home.settings.files.glob("*-*/*"):
-        wanted = readers.wanted.get(path.parent.name)
-        if wanted is not None and path.stat().st_size != len(expected(wanted)):
+    for key, size_bytes in site.files().items():
+        wanted = readers.wanted.get(key.partition("/")[0])
+        if wanted is not None and size_bytes != len(expected(wanted)):
             return False
     return True
 
 
-def _finish(home: make.Home, processes: Zygote, readers: Readers) -> None:
-    worker = processes.start("worker", home.settings.data, settings=WARM)
+def _finish(site: Site, readers: Readers) -> None:
+    worker = site.start()
 
     def all_ended() -> bool:
-        jobs = [home.services.jobs.get(job_id) for job_id in readers.open_jobs()]
+        jobs = [site.home.services.jobs.get(job_id) for job_id in readers.open_jobs()]
         return all(job is not None and job.status is not JobStatus.PENDING for job in jobs)
 
     try:
@@ -134,7 +171,7 @@ def home(loaded: Path, tmp_path: Path) -> make.Home:
 
 def test_killed_workers_lose_nothing(chaos: Chaos, home: make.Home, tmp_path: Path) -> None:
     with zygote(tmp_path) as processes:
-        kill_workers(chaos, home, processes, kills=chaos.size(60, full=1000))
+        kill_workers(chaos, one_machine(home, processes), kills=chaos.size(60, full=1000))
 
     assert chaos.found == []
 
@@ -149,15 +186,48 @@ def test_a_product_without_that_promise_is_caught(
 
     with zygote(tmp_path, variant) as processes:
         for _ in range(10):
-            with_fault(broken, home, processes)
+            with_fault(broken, one_machine(home, processes))
             if broken.found:
                 break
 
     assert broken.found
 
 
-def with_fault(broken: Chaos, home: make.Home, processes: Zygote) -> None:
+def with_fault(broken: Chaos, site: Site) -> None:
     try:
-        kill_workers(broken, home, processes, kills=40)
+        kill_workers(broken, site, kills=40)
     except AssertionError as error:
         broken.found.append(str(error))
+
+
+@pytest.fixture
+def at(tmp_path: Path, postgres_url: str, s3: Store) -> Iterator[Machines]:
+    readings = make.many_readings(ROWS)
+    with servers.database(postgres_url) as url, machines(tmp_path, s3, url, readings) as made:
+        yield made
+
+
+@pytest.mark.promise("R1, distributed")
+def test_killed_workers_lose_nothing_in_postgresql_and_a_store(
+    chaos: Chaos, at: Machines, tmp_path: Path
+) -> None:
+    with zygote(tmp_path, distributed=True) as processes:
+        kill_workers(chaos, distributed(at, processes), kills=chaos.size(40, full=600))
+    check_leftovers(chaos, at)
+
+    assert chaos.found == []
+
+
+@pytest.mark.promise("R1, distributed")
+def test_a_store_whose_files_come_after_their_rows_is_caught(
+    chaos: Chaos, at: Machines, tmp_path: Path
+) -> None:
+    broken = chaos.toothless("commit_before_upload")
+
+    with zygote(tmp_path, "commit_before_upload", distributed=True) as processes:
+        for _ in range(10):
+            with_fault(broken, distributed(at, processes))
+            if broken.found:
+                break
+
+    assert broken.found

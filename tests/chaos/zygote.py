@@ -1,12 +1,13 @@
 """Forks warm processes of the product: imported already, so at work within milliseconds.
 
-    python -m tests.chaos.zygote [VARIANT] [--layer]
+    python -m tests.chaos.zygote [VARIANT] [--layer] [--distributed]
 
 Reads one order a line, as JSON, and answers with the process id of the child that carries it out:
 `do` names what (see DO), `data` the data folder, `settings` further ones; `stopped` lets the child
 begin with SIGSTOP; `done` is a file that the child makes once its work was acknowledged, with its
 peak memory in KiB; `frame_rows` bounds the frames in which the readings are read. With --layer,
-`faults` are those of tests/chaos/layer.py.
+`faults` are those of tests/chaos/layer.py; with --distributed PostgreSQL's and the object store's
+drivers are warm too.
 A VARIANT of tests.chaos.broken spoils the product in all children. Nothing here may use Polars
 before the fork: a child whose parent has used it hangs.
 """
@@ -95,7 +96,9 @@ DO: Mapping[str, Callable[[Settings, Mapping[str, Any]], None]] = {
 def main() -> None:
     if "--layer" in sys.argv:
         layer.install()
-    broken.apply(*(word for word in sys.argv[1:] if word != "--layer"))
+    if "--distributed" in sys.argv:
+        _import_drivers()
+    broken.apply(*(word for word in sys.argv[1:] if not word.startswith("--")))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
     for line in sys.stdin:
         order = json.loads(line)
@@ -104,6 +107,16 @@ def main() -> None:
             _child(order)
         sys.stdout.write(f"{pid}\n")
         sys.stdout.flush()
+
+
+def _import_drivers() -> None:
+    """Also the client's description of S3, which takes longest; but no connection is made."""
+    import boto3
+
+    import meterport.adapters.object_store
+    import meterport.adapters.postgres_dispatch  # noqa: F401
+
+    boto3.client("s3", region_name="us-east-1")
 
 
 def _child(order: Mapping[str, Any]) -> None:

@@ -1,25 +1,28 @@
 """A database that does not answer is ServiceUnavailable, whatever was asked of it."""
 
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.pool import QueuePool
 
+from meterport.adapters import sql_database
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_job_archive import SqlJobArchive
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_meters import SqlMeters
 from meterport.adapters.sql_schema import upgrade
+from meterport.adapters.sql_tables import jobs as jobs_table
 from meterport.domain.errors import InternalError, ServiceUnavailable
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job, Lease
 from tests import make
-from tests.contracts.conftest import Postgres
+from tests.contracts.conftest import Postgres, wait_until
 
 LEASE = Lease("worker", timedelta(hours=1))
 FILE = ExportFile("key", 1, 1, "ab" * 32)
@@ -175,6 +178,43 @@ def test_a_connection_that_is_cut_within_a_transaction_is_service_unavailable(
     assert jobs.add(make.request(), owner="owner").job.attempt == 0
     database.engine.dispose()
     postgres.drop(name)
+
+
+def test_a_worker_that_froze_in_a_transaction_keeps_no_job(
+    postgres: Postgres, migrated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one on a machine that went away: its server still believes in the connection."""
+    monkeypatch.setattr(sql_database, "IDLE_IN_TRANSACTION_S", 0.3)
+    name = postgres.create(template=migrated)
+    frozen, other = Database(postgres.url(name)), Database(postgres.url(name))
+    SqlJobs(frozen).add(make.request(), owner="owner")
+
+    def freeze() -> None:
+        with frozen.write() as connection:
+            connection.execute(select(jobs_table).with_for_update())
+            assert SqlJobs(other).claim(LEASE) is None
+            wait_until(lambda: SqlJobs(other).claim(LEASE))
+            connection.execute(select(jobs_table))
+
+    with pytest.raises(ServiceUnavailable):
+        freeze()
+
+    for database in (frozen, other):
+        database.engine.dispose()
+    postgres.drop(name)
+
+
+def test_a_server_that_never_answers_is_service_unavailable(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_database, "CONNECT_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        database = Database(f"postgresql+psycopg://x@127.0.0.1:{silent.getsockname()[1]}/x")
+
+        with pytest.raises(ServiceUnavailable):
+            SqlJobs(database).get(job.id)
+
+    database.engine.dispose()
 
 
 def test_no_connection_to_be_had_in_time_is_service_unavailable(

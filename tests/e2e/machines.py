@@ -89,9 +89,17 @@ class Machines:
     def housekeeping(self, spoilt: Mapping[str, str] = WHOLE) -> subprocess.Popen[str]:
         return self.start(*COMMAND, "housekeeping", spoilt=spoilt)
 
-    def stored(self) -> tuple[dict[str, int], list[str]]:
-        """The store's own word: which files it has, of what size; which uploads are unfinished."""
-        return self.store.holds(BUCKET, self.home.settings.files_url.rpartition("/")[2])
+    def files(self) -> dict[str, int]:
+        """What can be seen in the store, with its size."""
+        return self.store.sizes(BUCKET, self._prefix)
+
+    def uploads(self) -> list[str]:
+        """What was begun and never finished, which cannot be seen, and is paid for."""
+        return self.store.uploads(BUCKET, self._prefix)
+
+    @property
+    def _prefix(self) -> str:
+        return self.home.settings.files_url.rpartition("/")[2]
 
 
 @contextmanager

@@ -10,6 +10,8 @@ import queue
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import partial
 from typing import Any, BinaryIO
 
 import obstore
@@ -26,6 +28,13 @@ PART_BYTES = 8 << 20
 QUEUED_WRITES = 4
 _END = b""
 
+_BACKOFF = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=5), "base": 2}
+_PATIENT = {"max_retries": 1000, "retry_timeout": timedelta(minutes=3), "backoff": _BACKOFF}
+"""For a file that is being written: an outage of that length costs the attempt only time."""
+
+_BRISK = {"max_retries": 3, "retry_timeout": timedelta(seconds=10), "backoff": _BACKOFF}
+"""For all else: a client who downloads shall not wait for minutes, and be told to come again."""
+
 
 class StoreFiles:
     """`options` are obstore's, such as endpoint and credentials; else its environment counts.
@@ -41,9 +50,12 @@ class StoreFiles:
         self._links = links
         chosen: dict[str, Any] = dict(options or {})
         plain_http = chosen.get("endpoint", "").startswith("http://")
-        connect: Any = from_url
+        connect: Any = partial(
+            from_url, url, config=chosen, client_options={"allow_http": plain_http}
+        )
         try:
-            self._store = connect(url, config=chosen, client_options={"allow_http": plain_http})
+            self._store = connect(retry_config=_BRISK)
+            self._patient = connect(retry_config=_PATIENT)
             self._uploads = unfinished_uploads(url, chosen)
         except (BaseError, ValueError) as error:
             raise StartRefused(
@@ -52,7 +64,7 @@ class StoreFiles:
 
     @contextmanager
     def draft(self, key: str) -> Iterator[Draft]:
-        draft = _Upload(self._store, key)
+        draft = _Upload(self._patient, key)
         try:
             yield draft
         finally:

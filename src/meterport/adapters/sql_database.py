@@ -35,6 +35,11 @@ from sqlalchemy.types import TypeDecorator
 from meterport.domain.errors import ServiceUnavailable, StartRefused
 
 BUSY_TIMEOUT_MS = 30_000
+CONNECT_S = 5
+"""PostgreSQL: so long a server may take to answer a new connection."""
+
+IDLE_IN_TRANSACTION_S = 15.0
+"""PostgreSQL: then a worker that froze in a transaction loses it, and its job is free again."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -119,13 +124,20 @@ def connect(url: str) -> Engine:
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, connect_args={"options": "-c timezone=UTC"})
+        return _server(url)
     # All behind the slashes is the path: in a URL a '?' in a folder's name would begin a query.
     path = URL.create("sqlite", database=url.removeprefix("sqlite:///"))
     engine = create_engine(path, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)
     return engine
+
+
+def _server(url: str) -> Engine:
+    idle_ms = round(IDLE_IN_TRANSACTION_S * 1000)
+    options = f"-c timezone=UTC -c idle_in_transaction_session_timeout={idle_ms}"
+    arguments = {"options": options, "connect_timeout": CONNECT_S}
+    return create_engine(url, pool_pre_ping=True, connect_args=arguments)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
