@@ -18,7 +18,7 @@ import polars as pl
 from sqlalchemy import func, select
 
 import meterport.restore
-from meterport import children, durable, housekeeping, worker
+from meterport import children, durable, housekeeping, settings, worker
 from meterport.adapters import (
     local_files,
     sql_claims,
@@ -408,6 +408,17 @@ def uploads_left_behind() -> None:
     _patch(S3Uploads, "keys", lambda self: iter(()))
 
 
+def polars_before_the_fork() -> None:
+    """Whoever reads the settings at import, as Celery's parent does, makes a call of Polars."""
+    load = settings.load_settings
+
+    def counted(**given: Any) -> Settings:
+        pl.LazyFrame({"number": [1]}).select(pl.col("number").sum()).collect()
+        return load(**given)
+
+    _patch(settings, "load_settings", counted)
+
+
 def _just_now() -> tuple[Any, ...]:
     from datetime import UTC, datetime
 
@@ -451,6 +462,7 @@ VARIANTS: Mapping[str, Callable[[], None]] = {
         accepts_without_a_database,
         failed_uploads_overlooked,
         commit_before_upload,
+        polars_before_the_fork,
         uploads_left_behind,
     )
 }

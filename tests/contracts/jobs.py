@@ -19,6 +19,7 @@ LEASE = Lease("worker-1", timedelta(hours=1))
 BRIEF = Lease("worker-1", timedelta(milliseconds=200))
 OTHERS = Lease("worker-2", timedelta(hours=1))
 NOBODYS = JobId("00000000-0000-4000-8000-000000000000")
+OTHER = JobId("11111111-1111-4111-8111-111111111111")
 ERROR = SourceUnavailable("The readings store cannot be read", "The service's log names the cause")
 
 CHANGES: Mapping[str, Callable[[JobStore, Job], bool]] = {

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ import polars as pl
 from meterport.adapters.sql_jobs import SqlJobs
 from tests import make
 from tests.brokers import Store
-from tests.e2e.service import COMMAND, ENVIRONMENT, WITHIN_S, session
+from tests.e2e.service import COMMAND, ENVIRONMENT, WITHIN_S, body, session, wait_until
 
 BUCKET = "exports"
 CELERY = (sys.executable, "-m", "celery", "-A", "meterport.celery_app", "worker", "-c", "2")
@@ -60,17 +60,9 @@ class Machines:
         spoilt: Mapping[str, str] = WHOLE,
         stdout: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[str]:
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                env=ENVIRONMENT | self.variables | dict(spoilt),
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
-        self.stack.callback(_end, process)
+        environment = ENVIRONMENT | self.variables | dict(spoilt)
+        process = started(command, environment, self.log, stdout=stdout)
+        self.stack.callback(end, process)
         return process
 
     def api(self) -> httpx2.Client:
@@ -115,7 +107,41 @@ def machines(
         yield Machines(home, store, given, folder, stack)
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def create(api: httpx2.Client, *, minutes: int) -> str:
+    answer = api.post("/api/export/csv", json=body("123", 0, minutes))
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["job_id"])
+
+
+def file_of(api: httpx2.Client, job_id: str) -> bytes:
+    def ended() -> bool:
+        return bool(api.get(f"/api/export/status/{job_id}").json()["status"] != "pending")
+
+    wait_until(ended)
+    return api.get(f"/api/export/download/{job_id}").content
+
+
+def started(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    *,
+    stdout: int = subprocess.DEVNULL,
+) -> subprocess.Popen[str]:
+    """It leads a session of its own, so that `end` finds whatever it has started."""
+    with log.open("ab") as stderr:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def end(process: subprocess.Popen[str]) -> None:
     for one in session(process.pid):
         with suppress(ProcessLookupError):
             os.kill(one.pid, signal.SIGKILL)

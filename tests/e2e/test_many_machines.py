@@ -10,9 +10,9 @@ import pytest
 
 from tests import brokers, make, servers
 from tests.brokers import Store, Valkey
-from tests.e2e.machines import Machines
+from tests.e2e.machines import Machines, create, file_of
 from tests.e2e.machines import machines as on_machines
-from tests.e2e.service import body, csv_of, session, wait_until
+from tests.e2e.service import csv_of, session, wait_until
 
 ROWS = 2_000
 
@@ -35,26 +35,12 @@ def machines(tmp_path: Path, postgres_url: str, s3: Store, valkey: Valkey) -> It
         yield made
 
 
-def create(api: httpx2.Client) -> str:
-    answer = api.post("/api/export/csv", json=body("123", 0, ROWS))
-    assert answer.status_code == 202, answer.text
-    return str(answer.json()["job_id"])
-
-
-def file_of(api: httpx2.Client, job_id: str) -> bytes:
-    def ended() -> bool:
-        return bool(api.get(f"/api/export/status/{job_id}").json()["status"] != "pending")
-
-    wait_until(ended)
-    return api.get(f"/api/export/download/{job_id}").content
-
-
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_an_export_goes_through_celery_to_the_object_store(machines: Machines, pool: str) -> None:
     machines.celery(pool)
     first, second = machines.api(), machines.api()
 
-    job_id = create(first)
+    job_id = create(first, minutes=ROWS)
 
     assert file_of(second, job_id) == csv_of("123", first=0, rows=ROWS)
     part = second.get(f"/api/export/download/{job_id}", headers={"Range": "bytes=10-19"})
@@ -70,7 +56,7 @@ def test_a_job_is_accepted_without_the_broker_and_runs_when_it_is_back(
     api = machines.api()
     valkey.kill()
 
-    job_id = create(api)
+    job_id = create(api, minutes=ROWS)
 
     valkey.start()
     machines.celery("threads")
@@ -82,11 +68,11 @@ def test_a_job_of_a_celery_worker_that_was_killed_runs_again(machines: Machines)
     worker = machines.celery("prefork")
     machines.housekeeping()
     api = machines.api()
-    assert file_of(api, create(api))
+    assert file_of(api, create(api, minutes=ROWS))
     jobs = machines.home.services.jobs
 
     def killed_at_work() -> str:
-        job_id = create(api)
+        job_id = create(api, minutes=ROWS)
         wait_until(lambda: (job := jobs.get(job_id)) and job.attempt, every_s=0.001)
         children = [one.pid for one in session(worker.pid) if one.pid != worker.pid]
         for pid in children:
@@ -105,7 +91,7 @@ def test_a_job_of_a_celery_worker_that_was_killed_runs_again(machines: Machines)
 def test_a_file_that_was_changed_in_the_store_is_cut_off(machines: Machines) -> None:
     machines.celery("threads")
     api = machines.api()
-    job_id = create(api)
+    job_id = create(api, minutes=ROWS)
     whole = file_of(api, job_id)
     objects = machines.home.services.objects
     with objects.draft(f"{job_id}/1") as draft:

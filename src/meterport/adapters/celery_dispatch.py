@@ -21,6 +21,16 @@ TASK = "meterport.work"
 UNSENT = 1000
 """Messages that may wait for a slow broker; more are dropped."""
 
+TRANSPORT = {
+    "socket_connect_timeout": 2,
+    "socket_timeout": 10,
+    # For a sender: else it would try to connect until the broker is back, at a growing pace.
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0,
+    "interval_max": 0,
+}
+
 log = structlog.get_logger()
 
 
@@ -86,6 +96,7 @@ def broker(url: str) -> "Celery":
     from celery import Celery
 
     app = Celery("meterport", broker=url, set_as_current=False)
+    app.amqp.Connection = _reconnecting()
     app.conf.update(
         task_acks_late=True,
         task_default_queue=queue_of(Lane.SMALL),
@@ -97,7 +108,7 @@ def broker(url: str) -> "Celery":
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # else a worker ends itself in a long outage
         broker_connection_timeout=2,
-        broker_transport_options={"socket_connect_timeout": 2, "socket_timeout": 10},
+        broker_transport_options=TRANSPORT,
     )
     return app
 
@@ -128,6 +139,19 @@ def check_url(url: str) -> None:
             f"METERPORT_BROKER_URL cannot be used ({type(error).__name__}); write one such as "
             "redis://host/0 or amqp://user@host//"
         ) from error
+
+
+def _reconnecting() -> type:
+    """A connection that asks a broker which is away again after 1 to 6 s; Celery's pace is 30 s."""
+    from kombu.connection import Connection
+
+    class Reconnecting(Connection):
+        def ensure_connection(self, *arguments: Any, **given: Any) -> Any:
+            pace = {"interval_start": 1, "interval_step": 1, "interval_max": 5}
+            again: Any = super().ensure_connection
+            return again(*arguments, **given | pace)
+
+    return Reconnecting
 
 
 def queue_of(lane: Lane) -> str:
