@@ -87,8 +87,8 @@ def lose_broker(chaos: Chaos, at: Machines, broker: Valkey, *variants: str, acci
         list(ACCIDENTS.values())[number % len(ACCIDENTS)](broker, load)
     load.burst()
     wait_for_ends(chaos, at, load.wanted)
+    chaos.count(accidents=accidents, jobs=len(load.wanted))
     check(chaos, load)
-    chaos.count(accidents=accidents)
 
 
 def check(chaos: Chaos, load: Load) -> None:
@@ -101,7 +101,7 @@ def check(chaos: Chaos, load: Load) -> None:
     chaos.expect(not lost, f"{lost} jobs did not end with their file")
     chaos.expect(not twice, f"{twice} jobs ran more than once")
     check_leftovers(chaos, load.at)
-    chaos.count(jobs=len(load.wanted), lost=lost, run_twice=twice)
+    chaos.count(lost=lost, run_twice=twice)
 
 
 @pytest.fixture

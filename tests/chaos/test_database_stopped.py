@@ -100,6 +100,7 @@ def stop_database(
 ) -> None:
     before = processes(at, service)
     client = Client(chaos, service)
+    chaos.count(stops=stops)
     with client.at_work():
         for _ in range(stops):
             client.wanted += BEFORE
@@ -115,7 +116,7 @@ def stop_database(
     check(chaos, at, client)
     ended = before - processes(at, service)
     chaos.expect(not ended, f"{len(ended)} processes did not outlive their database")
-    chaos.count(stops=stops, posts_refused=client.refused, answers_503=client.asked_again)
+    chaos.count(posts_refused=client.refused, answers_503=client.asked_again)
 
 
 def pause(seconds: float) -> None:

@@ -110,10 +110,10 @@ def fail_store(
     store.choose = lambda method, path: ""
     last = exports.post()
     wait_for_ends(chaos, at, exports.wanted)
+    chaos.count(requests_failed=store.faults.total(), jobs=len(exports.wanted))
     for job_id, minutes in exports.wanted.items():
         check(chaos, at, job_of(at, job_id), minutes, must_complete=job_id in last)
     check_leftovers(chaos, at)
-    chaos.count(jobs=len(exports.wanted), requests_failed=store.faults.total())
 
 
 def check(chaos: Chaos, at: Machines, job: Job, minutes: int, *, must_complete: bool) -> None:

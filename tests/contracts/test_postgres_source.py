@@ -179,6 +179,7 @@ def test_a_table_or_column_that_is_not_there_is_told(wrong: str, database: str, 
         rows(PostgresSource(database + wrong))
 
 
+@pytest.mark.usefixtures("table")
 def test_readings_that_are_there_twice_are_told(database: str) -> None:
     with psycopg.connect(database) as connection:
         connection.execute(
