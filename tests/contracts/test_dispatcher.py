@@ -4,6 +4,7 @@ import os
 import queue
 import select
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,9 +17,10 @@ from meterport.adapters.celery_dispatch import UNSENT, CeleryDispatch, broker
 from meterport.adapters.local_dispatch import NAME, LocalDispatch, SocketWakeups, listening
 from meterport.adapters.postgres_dispatch import PostgresDispatch, PostgresWakeups
 from meterport.adapters.sql_database import Database
+from meterport.domain.errors import StartRefused
 from meterport.domain.jobs import Lane
 from meterport.ports import Dispatcher, Wakeups
-from tests import brokers
+from tests import brokers, make
 from tests.brokers import Valkey, free_port
 from tests.contracts.conftest import Emptied
 from tests.contracts.jobs import NOBODYS, OTHER
@@ -168,6 +170,15 @@ def forget(dispatcher: CeleryDispatch) -> None:
     with suppress(queue.Empty):
         while True:
             dispatcher._unsent.get_nowait()
+
+
+def test_celery_that_is_not_installed_is_told_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "celery", None)
+
+    with pytest.raises(StartRefused, match=r"need celery; install meterport\[distributed\]"):
+        make.home(tmp_path, broker_url="redis://127.0.0.1:1/0")
 
 
 def test_each_lane_has_its_own_queue(valkey: Valkey) -> None:

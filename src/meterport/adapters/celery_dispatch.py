@@ -36,7 +36,8 @@ log = structlog.get_logger()
 
 class CeleryDispatch:
     def __init__(self, broker_url: str) -> None:
-        self._broker_url = broker_url
+        # Here, and not in the thread: what is not installed shall be told at the start.
+        self._app = broker(broker_url)
         self._unsent: queue.Queue[tuple[JobId, Lane]] = queue.Queue(UNSENT)
         self._lock = threading.Lock()
         self._sender: threading.Thread | None = None
@@ -73,11 +74,10 @@ class CeleryDispatch:
                 self._sender.start()
 
     def _send(self) -> None:
-        app = broker(self._broker_url)
         while True:
             job_id, lane = self._unsent.get()
             try:
-                app.send_task(TASK, (lane.value, job_id), queue=queue_of(lane), retry=False)
+                self._app.send_task(TASK, (lane.value, job_id), queue=queue_of(lane), retry=False)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next one may be sent
                 log.warning("broker_unreachable", job=job_id, reason=type(error).__name__)
 
