@@ -20,7 +20,6 @@ from typing import Any
 import httpx2
 import polars as pl
 
-from meterport.adapters.sql_jobs import SqlJobs
 from tests import make
 from tests.brokers import Store
 from tests.e2e.service import COMMAND, ENVIRONMENT, WITHIN_S, body, session, wait_until
@@ -102,8 +101,7 @@ def machines(
     given = {"database_url": database_url, "files_url": files_url, **store.settings(), **more}
     with ExitStack() as stack:
         home = make.home(folder, *frames, **given)
-        assert isinstance(home.services.jobs, SqlJobs)
-        stack.callback(home.services.jobs._database.engine.dispose)
+        stack.callback(home.services.close)
         yield Machines(home, store, given, folder, stack)
 
 

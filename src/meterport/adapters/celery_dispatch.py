@@ -54,11 +54,10 @@ class CeleryDispatch:
 
         So the length of a queue is that of the work, however often this is said.
         """
-        app = broker(self._broker_url)
         try:
-            with app.connection_for_write() as connection:
+            with self._app.connection_for_write() as connection:
                 waiting = {lane: _waiting(connection, lane) for lane in Lane}
-        except broker_errors(app) as error:
+        except broker_errors(self._app) as error:
             log.warning("broker_unreachable", reason=type(error).__name__)
             return
         for lane in Lane:
