@@ -13,8 +13,10 @@ from sqlalchemy.pool import QueuePool
 
 from meterport.adapters import sql_database
 from meterport.adapters.sql_database import Database
+from meterport.adapters.sql_erasures import SqlErasures
 from meterport.adapters.sql_job_archive import SqlJobArchive
 from meterport.adapters.sql_jobs import SqlJobs
+from meterport.adapters.sql_leases import SqlLeases
 from meterport.adapters.sql_meters import SqlMeters
 from meterport.adapters.sql_schema import upgrade
 from meterport.adapters.sql_tables import jobs as jobs_table
@@ -56,6 +58,11 @@ CALLS: Mapping[str, Callable[[Database, Job], object]] = {
     "version": lambda db, job: SqlMeters(db).version(),
     "add_meters": lambda db, job: SqlMeters(db).add([], version=1),
     "writing": lambda db, job: _writing(db),
+    "lease": lambda db, job: SqlLeases(db).holding("housekeeping").__enter__(),
+    "erase": lambda db, job: SqlErasures(db).begin("123"),
+    "erased": lambda db, job: SqlErasures(db).finish("123"),
+    "erasures": lambda db, job: SqlErasures(db).all(),
+    "unfinished": lambda db, job: SqlErasures(db).unfinished(),
     "upgrade": lambda db, job: upgrade(db),
 }
 
