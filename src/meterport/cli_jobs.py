@@ -40,6 +40,7 @@ def run_again(settings: Settings, job_id: str) -> str:
         catalog=services.catalog,
         dispatcher=services.dispatcher,
         space=services.space,
+        limits=services.limits,
     )
     return job.id
 

@@ -78,6 +78,9 @@ class JobStore(Protocol):
     def redo(self, job: Job, keys: Collection[str]) -> bool:
         """Let go of the job, and let anybody take the parts anew whose files those are."""
 
+    def replan(self, job: Job) -> bool:
+        """Let go of the part, and let the whole job begin anew, at a version that is kept."""
+
     def complete(self, job: Job, file: ExportFile, *, keep: timedelta = KEEP_FILES) -> bool:
         """Also False once the job was called off. The file expires after `keep`.
 
@@ -131,8 +134,11 @@ class JobArchive(Protocol):
 class Erasures(Protocol):
     """The list of forgotten meters, kept so that a restored backup forgets them again."""
 
-    def begin(self, smart_meter_id: str) -> None:
-        """Record it; end the meter's unfinished jobs, and let its files expire now."""
+    def begin(self, smart_meter_id: str, *, version: int | None = None) -> None:
+        """Record it; end the meter's unfinished jobs, and let its files expire now.
+
+        `version`: earlier ones go now, so whoever is unfinished and reads one begins anew.
+        """
 
     def finish(self, smart_meter_id: str) -> None: ...
 

@@ -10,15 +10,13 @@ from meterport.adapters.sql_erasures import SqlErasures, detach
 from meterport.adapters.sql_job_archive import SqlJobArchive
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.domain.errors import ExportNotCancellable
-from meterport.domain.exports import ExportFile, ExportRequest
-from meterport.domain.fleets import Part
+from meterport.domain.exports import ExportRequest
 from meterport.domain.jobs import Hold, Job, JobStatus, Lane
 from meterport.ports import JobStore
 from tests import make
 from tests.contracts.conftest import at_once, wait_until
 from tests.contracts.jobs import BRIEF, CHANGES, ERROR, LEASE, OTHERS, claim, get
-
-METERS = ("A", "B", "C", "D")
+from tests.contracts.parts import THREE, finish_parts, part_file, split, whole_file
 
 
 @pytest.fixture
@@ -29,44 +27,6 @@ def jobs(database: Database) -> JobStore:
 @pytest.fixture
 def archive(database: Database) -> SqlJobArchive:
     return SqlJobArchive(database)
-
-
-def plan(*bounds: tuple[int, int]) -> list[Part]:
-    return [
-        Part(number, first, end, make.period(), rows_expected=60 * (end - first))
-        for number, (first, end) in enumerate(bounds, start=1)
-    ]
-
-
-THREE = plan((0, 1), (1, 3), (3, 4))
-
-
-def added(jobs: JobStore, owner: str = "owner", lane: Lane = Lane.SMALL) -> Job:
-    return jobs.add(ExportRequest.of_fleet(METERS, make.period()), owner=owner, lane=lane).job
-
-
-def split(jobs: JobStore, owner: str = "owner", lane: Lane = Lane.SMALL) -> Job:
-    job = added(jobs, owner, lane)
-    claimed = jobs.claim(LEASE)
-    assert claimed is not None
-    assert claimed.id == job.id
-    assert jobs.split(claimed, THREE, source_version=7)
-    return get(jobs, job)
-
-
-def part_file(job: Job) -> ExportFile:
-    assert job.part is not None
-    return ExportFile(job.key, rows=10 * job.part.number, size_bytes=100, sha256="cd" * 32)
-
-
-def finish_parts(jobs: JobStore, count: int) -> list[Job]:
-    done = [claim(jobs) for _ in range(count)]
-    assert all(jobs.complete(job, part_file(job)) for job in done)
-    return done
-
-
-def whole_file(job: Job) -> ExportFile:
-    return ExportFile(job.key_of_parts, rows=60, size_bytes=300, sha256="ef" * 32)
 
 
 def test_a_fleets_job_says_a_star_and_keeps_its_meters_in_order(jobs: JobStore) -> None:
@@ -296,7 +256,7 @@ def test_an_erasure_lets_unfinished_fleets_begin_anew(jobs: JobStore, database: 
     finish_parts(jobs, 1)
     running = claim(jobs)
 
-    SqlErasures(database).begin("elsewhere")
+    SqlErasures(database).begin("elsewhere", version=8)
 
     assert jobs.renew(running, LEASE, rows_written=1) is Hold.LOST
     again = claim(jobs)

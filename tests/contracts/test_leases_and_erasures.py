@@ -143,7 +143,7 @@ def test_unfinished_jobs_read_the_newest_version_after_an_erasure(
     at_work = claim(jobs)
     jobs.begin(at_work, source_version=7, rows_expected=1)
 
-    erasures.begin("123")
+    erasures.begin("123", version=8)
 
     assert get(jobs, at_work).source_version is None
 

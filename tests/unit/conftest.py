@@ -28,3 +28,14 @@ def client(home: make.Home) -> Iterator[TestClient]:
     app = create_app(home.services, home.settings)
     with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as made:
         yield made
+
+
+@pytest.fixture
+def loaded(home: make.Home) -> make.Home:
+    """With the readings of tests/unit/fleets.py."""
+    home.load(
+        make.readings(0.5, 0.6, meter="A"),
+        make.readings(None, 0.8, meter="B"),
+        make.readings(0.9, 1.0, meter="C"),
+    )
+    return home

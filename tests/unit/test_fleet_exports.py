@@ -9,53 +9,15 @@ from starlette.testclient import TestClient
 
 from meterport.domain.errors import ExportLimitExceeded, InvalidRequest, InvalidSmartMeterId
 from meterport.domain.exports import ExportRequest
-from meterport.domain.jobs import Job, JobStatus
+from meterport.domain.jobs import JobStatus
 from meterport.services.choose_meters import choose_meters
-from meterport.services.erase_meter import erase_meter
 from meterport.services.rerun_export import rerun_export
 from meterport.services.sweep import sweep
 from meterport.services.work_job import work_job
 from tests import make
 from tests.contracts.conftest import wait_until
 from tests.unit.exports import encode_with, error_code, files, now, workplace
-
-METERS = ("A", "B", "C")
-WHOLE = make.csv_lines(
-    "2024-01-01T00:00:00Z,A,0.5,2.1,230.1,9.1",
-    "2024-01-01T00:01:00Z,A,0.6,2.1,230.1,9.1",
-    "2024-01-01T00:00:00Z,B,,2.1,230.1,9.1",
-    "2024-01-01T00:01:00Z,B,0.8,2.1,230.1,9.1",
-    "2024-01-01T00:00:00Z,C,0.9,2.1,230.1,9.1",
-    "2024-01-01T00:01:00Z,C,1.0,2.1,230.1,9.1",
-)
-
-
-@pytest.fixture
-def loaded(home: make.Home) -> make.Home:
-    home.load(
-        make.readings(0.5, 0.6, meter="A"),
-        make.readings(None, 0.8, meter="B"),
-        make.readings(0.9, 1.0, meter="C"),
-    )
-    return home
-
-
-def asked(home: make.Home, *meters: str) -> Job:
-    return home.submit(ExportRequest.of_fleet(meters or METERS, make.period()))
-
-
-def work(home: make.Home, part_rows: int = 2) -> None:
-    while work_job(workplace(home, part_rows=part_rows)):
-        pass
-
-
-def work_once(home: make.Home, part_rows: int = 2) -> Job:
-    assert work_job(workplace(home, part_rows=part_rows))
-    return home.services.archive.recent(1)[0]
-
-
-def get(client: TestClient, job: Job, **headers: str) -> bytes:
-    return client.get(f"/api/export/download/{job.id}", headers=headers).content
+from tests.unit.fleets import METERS, WHOLE, asked, erase, get, work, work_once
 
 
 @pytest.mark.parametrize(("part_rows", "pieces"), [(1_000, 1), (4, 2), (2, 3), (1, 3)])
@@ -258,17 +220,8 @@ def test_an_erased_meter_takes_the_files_of_its_fleets_with_it(
     work(loaded)
     others = asked(loaded, "A", "C")
     work_once(loaded)
-    s = loaded.services
 
-    erase_meter(
-        "B",
-        erasures=s.erasures,
-        source=s.source,
-        upkeep=s.upkeep,
-        catalog=s.catalog,
-        archive=s.archive,
-        objects=s.objects,
-    )
+    erase(loaded, "B")
     work(loaded)
 
     assert client.get(f"/api/export/download/{finished.id}").status_code == 410

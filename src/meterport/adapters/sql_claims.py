@@ -99,14 +99,12 @@ def _least_served_owner(lanes: Collection[Lane]) -> Select[Any]:
         select(*columns).where(has_free_part(), in_lanes),
     ).subquery()
     running = _owners_at_work().subquery()
-    at_work = (
-        select(func.count())
-        .where(running.c.owner == free.c.owner)
-        .correlate(free)
-        .scalar_subquery()
-    )
+    # Counted once per owner, and not once more for each of its free jobs.
+    count = select(running.c.owner, func.count().label("jobs")).group_by(running.c.owner).subquery()
+    at_work = func.coalesce(func.min(count.c.jobs), 0)
     return (
         select(free.c.owner)
+        .select_from(free.outerjoin(count, count.c.owner == free.c.owner))
         .group_by(free.c.owner)
         .order_by(at_work, func.min(free.c.created_at))
         .limit(1)

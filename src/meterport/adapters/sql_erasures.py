@@ -3,10 +3,20 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    delete,
+    false,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from meterport.adapters.sql_database import Database, db_now
-from meterport.adapters.sql_job_parts import forget_parts
+from meterport.adapters.sql_job_parts import chunks, end_parts, forget_parts, lock_pending
 from meterport.adapters.sql_job_rows import NO_LEASE, failed_with
 from meterport.adapters.sql_tables import erasures, job_meters, jobs, leases
 from meterport.domain.errors import ExportCancelled
@@ -17,12 +27,15 @@ class SqlErasures:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def begin(self, smart_meter_id: str) -> None:
+    def begin(self, smart_meter_id: str, *, version: int | None = None) -> None:
         with self._database.write() as connection:
             _record(connection, smart_meter_id)
-            _call_off(connection, smart_meter_id)
-            # Older versions go, so whoever is unfinished reads the newest one.
-            forget_parts(connection, jobs.c.status == JobStatus.PENDING)
+            of_it = _of_it(smart_meter_id)
+            outdated = false() if version is None else jobs.c.source_version < version
+            # All at once, in the one order of locks.
+            lock_pending(connection, or_(of_it, outdated))
+            _call_off(connection, of_it)
+            forget_parts(connection, outdated)
 
     def finish(self, smart_meter_id: str) -> None:
         with self._database.write() as connection:
@@ -60,14 +73,17 @@ def _record(connection: Connection, smart_meter_id: str) -> None:
         connection.execute(insert(erasures).values(**new))
 
 
-def _call_off(connection: Connection, smart_meter_id: str) -> None:
+def _call_off(connection: Connection, of_it: ColumnElement[bool]) -> None:
     """Also a job at work, whose attempt thereby loses it: it may not become a file any more."""
-    fleets = select(job_meters.c.job_id).where(job_meters.c.smart_meter_id == smart_meter_id)
-    of_it = or_(jobs.c.smart_meter_id == smart_meter_id, jobs.c.id.in_(fleets))
     ended = failed_with(ExportCancelled()) | NO_LEASE | {"updated_at": db_now()}
     connection.execute(
         update(jobs).where(of_it, jobs.c.status == JobStatus.COMPLETED).values(expires_at=db_now())
     )
-    connection.execute(
-        update(jobs).where(of_it, jobs.c.status == JobStatus.PENDING).values(**ended)
-    )
+    for ids in chunks(lock_pending(connection, of_it)):
+        connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(**ended))
+        end_parts(connection, ids)
+
+
+def _of_it(smart_meter_id: str) -> ColumnElement[bool]:
+    fleets = select(job_meters.c.job_id).where(job_meters.c.smart_meter_id == smart_meter_id)
+    return or_(jobs.c.smart_meter_id == smart_meter_id, jobs.c.id.in_(fleets))

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, or_, select, union_all
+from sqlalchemy import Connection, Select, delete, func, or_, select, union_all
 
 from meterport.adapters.sql_database import Database, db_now
-from meterport.adapters.sql_job_parts import files_of, free_parts, needed_parts
+from meterport.adapters.sql_job_parts import chunks, files_of, free_parts, needed_parts
 from meterport.adapters.sql_job_rows import COLUMNS, is_expired, is_free_job, is_job_id, job_of
 from meterport.adapters.sql_jobs import IDEMPOTENCY_WINDOW
 from meterport.adapters.sql_tables import idempotency_keys, job_meters, job_parts, jobs, leases
@@ -26,29 +27,31 @@ class SqlJobArchive:
             return [job_of(row) for row in connection.execute(newest)]
 
     def stranded(self, *, since: timedelta) -> Sequence[tuple[JobId, Lane]]:
-        columns, before = (jobs.c.id, jobs.c.lane, jobs.c.created_at), db_now(-since)
-        free = union_all(
-            select(*columns).where(is_free_job(jobs), jobs.c.updated_at <= before),
-            free_parts(*columns).where(job_parts.c.updated_at <= before),
-        ).subquery()
-        oldest = select(free).order_by(free.c.created_at).limit(ROWS_PER_STATEMENT)
+        found: list[tuple[JobId, Lane]] = []
         with self._database.read() as connection:
-            return [(JobId(row.id), Lane(row.lane)) for row in connection.execute(oldest)]
+            for lane in Lane:  # each by itself: a fleet's parts must not hide small jobs
+                rows = connection.execute(_stranded(lane, since)).scalars()
+                found += [(JobId(job_id), lane) for job_id in rows]
+        return found
 
     def needed(self, keys: Collection[str]) -> set[str]:
         wanted: set[str] = set()
         # As a writer: an attempt that had its lease when it began to complete commits before us.
         with self._database.write() as connection:
-            for some in _in_parts(_jobs_of(keys)):
+            for some in chunks(_jobs_of(keys)):
                 wanted |= _needed_by(connection, some)
+            of_jobs = [key for key in sorted(keys) if is_job_id(key.partition("/")[0])]
+            for some in chunks(of_jobs):
+                wanted |= needed_parts(connection, some)
         return wanted & set(keys)
 
     def results(self, keys: Collection[str]) -> set[str]:
         results: set[str] = set()
         with self._database.read() as connection:
-            for some in _in_parts(_jobs_of(keys)):
-                of_them = select(jobs.c.file_path).where(jobs.c.id.in_(some))
-                results |= set(connection.execute(of_them).scalars())
+            for some in chunks(_jobs_of(keys)):
+                of_jobs = select(jobs.c.file_path).where(jobs.c.id.in_(some))
+                of_parts = select(job_parts.c.file_path).where(job_parts.c.job_id.in_(some))
+                results |= set(connection.execute(union_all(of_jobs, of_parts)).scalars())
         return results & set(keys)
 
     def kept_files(self) -> Iterator[tuple[JobId, ExportFile]]:
@@ -110,14 +113,17 @@ def _pieces(connection: Connection, job: Job) -> list[ExportFile]:
     return files_of(connection, job.id) if job.file.key == job.key_of_parts else [job.file]
 
 
+def _stranded(lane: Lane, since: timedelta) -> Select[Any]:
+    columns, before = (jobs.c.id, jobs.c.created_at), db_now(-since)
+    whole = select(*columns).where(is_free_job(jobs), jobs.c.updated_at <= before)
+    part = free_parts(*columns).where(job_parts.c.updated_at <= before)
+    free = union_all(*(some.where(jobs.c.lane == lane) for some in (whole, part))).subquery()
+    return select(free.c.id).order_by(free.c.created_at).limit(ROWS_PER_STATEMENT)
+
+
 def _jobs_of(keys: Collection[str]) -> list[str]:
     ids = sorted({key.rpartition("/")[0] for key in keys})
     return [id_ for id_ in ids if is_job_id(id_)]
-
-
-def _in_parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for at in range(0, len(ids), ROWS_PER_STATEMENT):
-        yield ids[at : at + ROWS_PER_STATEMENT]
 
 
 def _needed_by(connection: Connection, ids: Collection[str]) -> set[str]:
@@ -125,7 +131,7 @@ def _needed_by(connection: Connection, ids: Collection[str]) -> set[str]:
     live = (jobs.c.lease_until > db_now()).label("live")
     expired = is_expired.label("expired")
     states = select(jobs.c.id, jobs.c.attempt, jobs.c.file_path, live, expired)
-    rows = connection.execute(states.where(jobs.c.id.in_(ids)).with_for_update()).all()
+    in_order = states.where(jobs.c.id.in_(ids)).order_by(jobs.c.id)
+    rows = connection.execute(in_order.with_for_update()).all()
     published = {row.file_path for row in rows if row.file_path and not row.expired}
-    written = {f"{row.id}/{row.attempt}" for row in rows if row.live}
-    return published | written | needed_parts(connection, ids)
+    return published | {f"{row.id}/{row.attempt}" for row in rows if row.live}

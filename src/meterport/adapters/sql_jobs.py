@@ -16,8 +16,10 @@ from meterport.adapters.sql_job_parts import (
     complete_part,
     end_parts,
     files_of,
+    forget_parts,
     insert_meters,
     insert_parts,
+    lock_pending,
     meters_of,
     reopen,
 )
@@ -127,7 +129,14 @@ class SqlJobs:
         expected = sum(part.rows_expected for part in parts)
         planned = {"parts_left": len(parts), "rows_expected": expected}
         with self._database.write() as connection:
-            done = _change(connection, job, source_version=source_version, **planned, **NO_LEASE)
+            done = _change(
+                connection,
+                job,
+                ~jobs.c.cancel_requested,
+                source_version=source_version,
+                **planned,
+                **NO_LEASE,
+            )
             if done:
                 insert_parts(connection, job, parts)
         return done
@@ -135,10 +144,18 @@ class SqlJobs:
     def redo(self, job: Job, keys: Collection[str]) -> bool:
         again = {"parts_left": len(keys), "retries": jobs.c.retries + 1}
         with self._database.write() as connection:
-            done = _change(connection, job, **again, **NO_LEASE)
-            if done:
-                reopen(connection, job, keys)
+            done = _change(connection, job, ~jobs.c.cancel_requested, **again, **NO_LEASE)
+            if done and reopen(connection, job, keys) != len(keys):
+                raise AssertionError("a part that was to be joined is gone")
         return done
+
+    def replan(self, job: Job) -> bool:
+        with self._database.write() as connection:
+            locked = lock_pending(connection, jobs.c.id == job.id)
+            if not locked or not _change(connection, job, **NO_LEASE):
+                return False
+            forget_parts(connection, jobs.c.id == job.id)
+        return True
 
     def complete(self, job: Job, file: ExportFile, *, keep: timedelta = KEEP_FILES) -> bool:
         if job.part is not None:
@@ -159,12 +176,12 @@ class SqlJobs:
 
     def fail(self, job: Job, error: MeterportError) -> bool:
         with self._database.write() as connection:
-            lock(connection, job.id)
-            if not _change(connection, job, **NO_LEASE):
+            locked = lock_pending(connection, jobs.c.id == job.id)
+            if not locked or not _change(connection, job, **NO_LEASE):
                 return False
             failed = failed_with(error) | {"updated_at": db_now()}
             connection.execute(update(jobs).where(jobs.c.id == job.id).values(**failed))
-            end_parts(connection, job.id)
+            end_parts(connection, [job.id])
         return True
 
     def retry(self, job: Job, *, after: timedelta) -> bool:
@@ -190,7 +207,7 @@ class SqlJobs:
             if not told.rowcount and not ended.rowcount:
                 raise ExportNotCancellable(f"the export {job_id} is {job.status} already")
             if ended.rowcount:
-                end_parts(connection, job.id)
+                end_parts(connection, [job.id])
             changed = get_job(connection, job_id)
         assert changed is not None  # noqa: S101 - changed a line above, in the same transaction
         return changed
@@ -281,5 +298,7 @@ def _insert_key(
 
 def _digest(request: ExportRequest) -> str:
     start, end = iso_utc(request.period.start), iso_utc(request.period.end)
-    said = "\n".join((request.smart_meter_id, start, end, request.format, *request.fleet))
+    # What was asked for, and not what "all" happened to be then.
+    fleet = ("all",) if request.wants_all else request.fleet
+    said = "\n".join((request.smart_meter_id, start, end, request.format, *fleet))
     return hashlib.sha256(said.encode()).hexdigest()

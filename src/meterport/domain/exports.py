@@ -18,25 +18,36 @@ class ExportRequest:
     """The readings of one meter, or of a fleet, and of one period, in one format.
 
     `format` is a name in FORMATS. `fleet`: the meters in order, where smart_meter_id is FLEET;
-    a job that was read back does not carry them, see JobStore.meters.
+    `wants_all`: they are all that were known when it was asked for. A job that was read back
+    carries neither, see JobStore.meters.
     """
 
     smart_meter_id: str
     period: Period
     format: str = "csv"
     fleet: tuple[str, ...] = ()
+    wants_all: bool = False
 
     def __post_init__(self) -> None:
         if self.smart_meter_id != FLEET:
             check_smart_meter_id(self.smart_meter_id)
+        if self.fleet and not self.is_fleet:
+            raise InvalidRequest("an export has one meter, or a fleet")
 
     @classmethod
-    def of_fleet(cls, meters: Iterable[str], period: Period, format: str = "csv") -> Self:  # noqa: A002 - the contract's word
+    def of_fleet(
+        cls,
+        meters: Iterable[str],
+        period: Period,
+        format: str = "csv",  # noqa: A002 - the contract's word
+        *,
+        wants_all: bool = False,
+    ) -> Self:
         """Order and repetitions do not matter: the file is in order of the ids."""
         fleet = tuple(sorted({check_smart_meter_id(meter) for meter in meters}))
         if not fleet:
             raise InvalidRequest("smart_meter_ids is empty; name at least one meter")
-        return cls(FLEET, period, format, fleet)
+        return cls(FLEET, period, format, fleet, wants_all)
 
     @property
     def is_fleet(self) -> bool:

@@ -37,7 +37,7 @@ def choose_meters(
         known = [meter.smart_meter_id for meter in catalog.all()]
         if not known:
             raise InvalidRequest("there is no meter yet; import readings first")
-        return ExportRequest.of_fleet(known, period, format)
+        return ExportRequest.of_fleet(known, period, format, wants_all=True)
     if not isinstance(asked, list | tuple):
         raise InvalidRequest(f"smart_meter_ids must be a list or 'all', not {shown(asked)}")
     return ExportRequest.of_fleet(asked, period, format)

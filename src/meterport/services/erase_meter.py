@@ -44,7 +44,7 @@ def erase_meter(
         rows, version = upkeep.erase(smart_meter_id, fence=lease.check)
         catalog.remove(smart_meter_id, version=version)
         # Again: whoever began meanwhile has chosen a version that goes now, or exported the meter.
-        erasures.begin(smart_meter_id)
+        erasures.begin(smart_meter_id, version=version)
         _forget_earlier_versions(upkeep, lease.check)
     sweep(archive=archive, objects=objects)
     erasures.finish(smart_meter_id)

@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
+from meterport.domain.errors import FileGenerationFailed
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job
 from meterport.ports import ObjectStore
@@ -27,7 +27,10 @@ def join_parts(
     objects: ObjectStore,
     report: Callable[[int], None],
 ) -> Joined:
-    """`report` gets the rows so far, often, and may raise to end the attempt."""
+    """`report` gets the rows so far, often, and may raise to end the attempt.
+
+    Raises FileGenerationFailed where a part cannot be read just now.
+    """
     whole = hashlib.sha256()
     damaged, rows = [], 0
     for piece in pieces:
@@ -43,10 +46,14 @@ def _hashed(
 ) -> str:
     """The piece's own SHA-256; empty where it has gone."""
     own = hashlib.sha256()
-    with suppress(FileNotFoundError), objects.open(piece.key) as opened:
-        while block := opened.read(BLOCK_BYTES):
-            own.update(block)
-            whole.update(block)
-            go_on()
-        return own.hexdigest()
-    return ""
+    try:
+        with objects.open(piece.key) as opened:
+            while block := opened.read(BLOCK_BYTES):
+                own.update(block)
+                whole.update(block)
+                go_on()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise FileGenerationFailed("A part of the file could not be read") from error
+    return own.hexdigest()

@@ -10,10 +10,10 @@ from typing import BinaryIO
 from meterport.domain.errors import ExportDamaged, ExportExpired, ExportFailed, ExportNotReady
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job, JobStatus
-from meterport.ports import ObjectStore
+from meterport.ports import ObjectStore, StoredObject
 from meterport.services.joined_file import joined
 
-_REMEMBERED = 10_000
+_REMEMBERED = 100_000
 _BLOCK = 1 << 20
 CHECKED_AT_ONCE = 8
 """Of the pieces of one file; each costs a request where the store is remote."""
@@ -55,7 +55,11 @@ def finished_file(job: Job) -> ExportFile:
 
 
 def open_export(
-    pieces: Sequence[ExportFile], *, objects: ObjectStore, verified: Verified
+    file: ExportFile,
+    pieces: Sequence[ExportFile],
+    *,
+    objects: ObjectStore,
+    verified: Verified,
 ) -> BinaryIO:
     """The bytes of the pieces, one after the other, as one file.
 
@@ -64,21 +68,35 @@ def open_export(
     while they are read, if one is changed meanwhile.
     """
 
+    if sum(piece.size_bytes for piece in pieces) != file.size_bytes or not pieces:
+        raise _damaged()
+
     def open_piece(piece: ExportFile) -> BinaryIO:
         return _opened(piece, objects, verified)
+
+    def check(piece: ExportFile) -> None:
+        if objects.is_remote:
+            _stored(piece, objects)
+        else:
+            open_piece(piece).close()
 
     if len(pieces) == 1:
         return open_piece(pieces[0])
     with ThreadPoolExecutor(CHECKED_AT_ONCE) as threads:
-        for _ in threads.map(lambda piece: open_piece(piece).close(), pieces):
+        for _ in threads.map(check, pieces):
             pass
     return joined(pieces, open_piece)
 
 
-def _opened(piece: ExportFile, objects: ObjectStore, verified: Verified) -> BinaryIO:
+def _stored(piece: ExportFile, objects: ObjectStore) -> StoredObject:
     stored = objects.stat(piece.key)
     if stored is None or stored.size_bytes != piece.size_bytes:
         raise _damaged()
+    return stored
+
+
+def _opened(piece: ExportFile, objects: ObjectStore, verified: Verified) -> BinaryIO:
+    stored = _stored(piece, objects)
     try:
         opened = objects.open(piece.key)
     except FileNotFoundError as error:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from meterport.domain.errors import JobNotFound
 from meterport.domain.jobs import Job
 from meterport.ports import Dispatcher, JobStore, MeterCatalog, ReadingSource, Space
+from meterport.services.choose_meters import Limits
 from meterport.services.submit_export import submit_export
 
 
@@ -16,6 +17,7 @@ def rerun_export(
     catalog: MeterCatalog,
     dispatcher: Dispatcher,
     space: Space,
+    limits: Limits = Limits(),  # noqa: B008 - it is frozen
 ) -> Job:
     """The new job. It reads the version that the earlier one read, while that is kept.
 
@@ -33,5 +35,6 @@ def rerun_export(
         catalog=catalog,
         dispatcher=dispatcher,
         space=space,
+        limits=limits,
         source_version=kept,
     ).job

@@ -35,12 +35,12 @@ def submit_export(
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
 ) -> Submission:
     """Raises StorageFull or ExportLimitExceeded rather than accept what could not be written."""
-    lane = _lane(request, catalog, limits)
     if idempotency_key is not None:
         _check_key(idempotency_key)
         earlier = jobs.earlier(request, owner=owner, idempotency_key=idempotency_key)
         if earlier is not None:
             return Submission(earlier, replayed=True)
+    lane = _lane(request, catalog, limits)
     space.check()
     submission = jobs.add(
         request,

@@ -111,17 +111,31 @@ def _run(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile | None:
     if job.parts_left == 0:
         return _join(job, at, heartbeat)
     if job.part is not None:
+        if not _is_readable(job, at):
+            _replan(job, at)
+            return None
         return _write(job, at.jobs.meters(job), at, heartbeat)
     return _begin(job, at, heartbeat)
+
+
+def _is_readable(job: Job, at: Workplace) -> bool:
+    return job.source_version is None or at.source.keeps(job.source_version)
+
+
+def _replan(job: Job, at: Workplace) -> None:
+    """The version that all parts read has gone: an erasure went by while they were planned."""
+    if not at.jobs.replan(job):
+        raise LeaseLost
+    log.info("export_planned_anew", source_version=job.source_version)
+    at.wake(job.id, job.lane)
 
 
 def _begin(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile | None:
     meters = at.jobs.meters(job)
     found = find_meters(meters, source=at.source, catalog=at.catalog)
-    version = job.source_version
-    if version is None or not at.source.keeps(version):
-        # Not kept: an erasure went by since an earlier attempt.
-        version = at.source.version()
+    # Not kept: an erasure went by since an earlier attempt.
+    kept = job.source_version is not None and _is_readable(job, at)
+    version = job.source_version if kept else at.source.version()
     if job.request.is_fleet and FORMATS[job.request.format].append is not None:
         parts = cut(found, job.request.period, part_rows=at.part_rows)
         if len(parts) > 1:

@@ -134,7 +134,7 @@ def download_export(
         if link is not None:
             return redirect_response(link, file, expires_at=job.expires_at)
     pieces = services.jobs.pieces(job)
-    opened = open_export(pieces, objects=services.objects, verified=verified)
+    opened = open_export(file, pieces, objects=services.objects, verified=verified)
     return file_response(
         request,
         opened,
