@@ -40,6 +40,7 @@ from meterport.ports import (
     Wakeups,
 )
 from meterport.services.choose_meters import Limits
+from meterport.services.erase_meter import erase_meter
 from meterport.services.refresh_meters import refresh_meters
 from meterport.settings import Settings
 from meterport.sources.delta import DeltaSource
@@ -74,6 +75,19 @@ class Services:
     limits: Limits
     close: Callable[[], None]
     """Give the database's connections back."""
+
+
+def erase(services: Services, smart_meter_id: str) -> int:
+    """See services/erase_meter."""
+    return erase_meter(
+        smart_meter_id,
+        erasures=services.erasures,
+        source=services.source,
+        upkeep=services.upkeep,
+        catalog=services.catalog,
+        archive=services.archive,
+        objects=services.objects,
+    )
 
 
 def connect(settings: Settings) -> Services:

@@ -4,14 +4,13 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from meterport.bootstrap import archive_in, connect
+from meterport.bootstrap import archive_in, connect, erase
 from meterport.domain.backups import Backup
 from meterport.domain.errors import BackupRefused
 from meterport.domain.exports import check_smart_meter_id
 from meterport.domain.period import iso_utc
 from meterport.restore import restore
 from meterport.services.back_up import back_up
-from meterport.services.erase_meter import erase_meter
 from meterport.settings import Settings
 
 
@@ -49,15 +48,7 @@ def restored(settings: Settings, folder: Path, *, replace: bool, erasures: Path 
 
 def erased(settings: Settings, smart_meter_id: str) -> str:
     services = connect(settings)
-    rows = erase_meter(
-        check_smart_meter_id(smart_meter_id),
-        erasures=services.erasures,
-        source=services.source,
-        upkeep=services.upkeep,
-        catalog=services.catalog,
-        archive=services.archive,
-        objects=services.objects,
-    )
+    rows = erase(services, check_smart_meter_id(smart_meter_id))
     if rows == 0:
         return f"no readings of meter {smart_meter_id} are stored; noted for restored backups"
     return f"{rows:,} readings of meter {smart_meter_id} are erased, and its files"

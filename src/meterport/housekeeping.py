@@ -9,11 +9,10 @@ from datetime import timedelta
 
 import structlog
 
-from meterport.bootstrap import Services, connect
+from meterport.bootstrap import Services, connect, erase
 from meterport.domain.errors import LeaseTaken, MeterportError, ServiceUnavailable
 from meterport.ports import HeldLease, Stopping
 from meterport.processes import has_parent, stop_signals
-from meterport.services.erase_meter import erase_meter
 from meterport.services.hand_on import hand_on
 from meterport.services.keep_readings import keep_readings, scrub_readings
 from meterport.services.sweep import sweep
@@ -126,15 +125,7 @@ def _long_chores(s: Services, settings: Settings, stopping: Stopping) -> list[Ch
 def _finish_erasures(s: Services) -> int:
     unfinished = s.erasures.unfinished()
     for meter in unfinished:
-        erase_meter(
-            meter,
-            erasures=s.erasures,
-            source=s.source,
-            upkeep=s.upkeep,
-            catalog=s.catalog,
-            archive=s.archive,
-            objects=s.objects,
-        )
+        erase(s, meter)
     return len(unfinished)
 
 

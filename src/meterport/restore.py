@@ -18,13 +18,13 @@ from meterport.bootstrap import (
     MARKER,
     SQLITE,
     Services,
+    erase,
     erased_meters,
     home_alone,
     open_staged,
 )
 from meterport.domain.backups import DATABASE, EXPORTS, READINGS, Backup
 from meterport.domain.errors import BackupRefused, MeterportError
-from meterport.services.erase_meter import erase_meter
 from meterport.services.refresh_meters import refresh_meters
 from meterport.settings import Settings
 
@@ -75,7 +75,7 @@ def restore(
                 with _opened(settings, places, backup) as services:
                     forgotten = sorted({*(erasures or ()), *_later(known, services.erasures.all())})
                     for meter in forgotten:
-                        _erase(services, meter)
+                        erase(services, meter)
                 _remove_journals(places[0].staged)
             replaced = _exchange(settings.data / MARKER, places)
     return Restored(backup, replaced, forgotten)
@@ -198,18 +198,6 @@ def _opened(settings: Settings, places: Sequence[_Place], backup: Backup) -> Ite
 def _remove_journals(database: Path) -> None:
     for journal in JOURNALS:
         _remove(database.with_name(database.name + journal))
-
-
-def _erase(services: Services, meter: str) -> None:
-    erase_meter(
-        meter,
-        erasures=services.erasures,
-        source=services.source,
-        upkeep=services.upkeep,
-        catalog=services.catalog,
-        archive=services.archive,
-        objects=services.objects,
-    )
 
 
 def _exchange(marker: Path, places: Sequence[_Place]) -> list[Path]:

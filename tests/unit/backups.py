@@ -7,12 +7,11 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
-from meterport.bootstrap import archive_in, prepare
+from meterport.bootstrap import archive_in, erase, prepare
 from meterport.domain.backups import Backup
 from meterport.domain.jobs import Job, Lease
 from meterport.restore import Restored, restore
 from meterport.services.back_up import back_up
-from meterport.services.erase_meter import erase_meter
 from meterport.settings import Settings
 from meterport.web.app import create_app
 from tests import make
@@ -48,16 +47,7 @@ def begun(home: make.Home, *, version: int) -> Job:
 
 
 def erased(home: make.Home, meter: str = "123") -> None:
-    s = home.services
-    erase_meter(
-        meter,
-        erasures=s.erasures,
-        source=s.source,
-        upkeep=s.upkeep,
-        catalog=s.catalog,
-        archive=s.archive,
-        objects=s.objects,
-    )
+    erase(home.services, meter)
 
 
 def backed_up(home: make.Home, target: Path) -> Backup:

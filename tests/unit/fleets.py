@@ -4,7 +4,6 @@ from starlette.testclient import TestClient
 
 from meterport.domain.exports import ExportRequest
 from meterport.domain.jobs import Job
-from meterport.services.erase_meter import erase_meter
 from meterport.services.work_job import work_job
 from tests import make
 from tests.unit.exports import workplace
@@ -36,16 +35,3 @@ def work_once(home: make.Home, part_rows: int = 2) -> Job:
 
 def get(client: TestClient, job: Job, **headers: str) -> bytes:
     return client.get(f"/api/export/download/{job.id}", headers=headers).content
-
-
-def erase(home: make.Home, meter: str) -> None:
-    s = home.services
-    erase_meter(
-        meter,
-        erasures=s.erasures,
-        source=s.source,
-        upkeep=s.upkeep,
-        catalog=s.catalog,
-        archive=s.archive,
-        objects=s.objects,
-    )

@@ -1,26 +1,33 @@
 """What may happen while a fleet is exported: erasures, failures, repeated requests."""
 
 import errno
+import io
+import threading
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from starlette.testclient import TestClient
 
 from meterport import cli_jobs
 from meterport.adapters.sql_job_parts import end_parts
+from meterport.bootstrap import erase
 from meterport.domain.errors import ExportLimitExceeded
-from meterport.domain.exports import ExportRequest
-from meterport.domain.jobs import JobStatus
+from meterport.domain.exports import ExportFile, ExportRequest
+from meterport.domain.fleets import parts
+from meterport.domain.jobs import JobStatus, Lane
 from meterport.services.choose_meters import choose_meters
 from meterport.services.join_parts import join_parts
+from meterport.services.joined_file import joined
 from meterport.services.submit_export import submit_export
 from meterport.services.sweep import sweep
 from meterport.services.work_job import work_job
 from tests import make
+from tests.contracts.conftest import wait_until
 from tests.unit import backups
 from tests.unit.exports import encode_with, error_code, files, now, workplace
-from tests.unit.fleets import WHOLE, asked, erase, get, work, work_once
+from tests.unit.fleets import WHOLE, asked, get, work, work_once
 
 
 def test_an_erasure_elsewhere_while_a_part_is_written(
@@ -35,7 +42,7 @@ def test_an_erasure_elsewhere_while_a_part_is_written(
         if once:
             return
         once.append(True)
-        # The last thing that erase_meter says to the jobs; quick, so that no heartbeat falls
+        # The last thing that an erasure says to the jobs; quick, so that no heartbeat falls
         # between it and the next claim.
         loaded.services.erasures.begin("Z", version=10**6)
         work_once(loaded, part_rows=4)  # plans anew: (A, B), (C)
@@ -62,7 +69,7 @@ def test_an_erasure_elsewhere_while_parts_are_joined(
 
     def joined(*args: Any, **given: Any) -> Any:
         done = join_parts(*args, **given)
-        erase(loaded, "Z")
+        erase(loaded.services, "Z")
         return done
 
     monkeypatch.setattr("meterport.services.work_job.join_parts", joined)
@@ -78,7 +85,7 @@ def test_an_erasure_ends_an_unfinished_fleet_and_removes_its_files(loaded: make.
     for _ in range(3):
         work_once(loaded)
 
-    erase(loaded, "B")
+    erase(loaded.services, "B")
 
     assert files(loaded) == []
 
@@ -96,7 +103,7 @@ def test_a_plan_with_a_version_that_goes_is_made_anew(
 
         def version(self) -> int | None:
             found = source.version()
-            erase(loaded, "Z")
+            erase(loaded.services, "Z")
             return found
 
     work_job(workplace(loaded, source=Slow(), part_rows=2))
@@ -209,7 +216,7 @@ def test_restore_forgets_fleets_of_a_meter_erased_since(loaded: make.Home, tmp_p
     for _ in range(3):
         work_once(loaded)
     backups.backed_up(loaded, tmp_path / "backup")
-    erase(loaded, "B")
+    erase(loaded.services, "B")
     backups.put_back(loaded, tmp_path / "backup")
     there = backups.opened(loaded.settings)
     work(there)
@@ -223,7 +230,7 @@ def test_an_erasure_of_nobody_costs_a_fleet_at_the_newest_version_nothing(
     job = asked(loaded)
     for _ in range(3):
         work_once(loaded)
-    erase(loaded, "NOBODY")
+    erase(loaded.services, "NOBODY")
     assert now(loaded, job).parts_left == 1
 
 
@@ -246,5 +253,116 @@ def test_an_erasure_that_cannot_be_finished_lets_fleets_finish(
             if now(loaded, job).status is JobStatus.COMPLETED:
                 return
         with pytest.raises(OSError, match="Read-only"):
-            erase(loaded, "Z")
+            erase(loaded.services, "Z")
     pytest.fail("six turns, 18 attempts, 5 needed; not finished")
+
+
+def test_a_part_that_ends_every_worker_is_given_up_with_its_fleet(loaded: make.Home) -> None:
+    job = asked(loaded)
+    work_once(loaded)
+    brief = make.lease(timedelta(milliseconds=1))
+    for _ in range(5):
+        assert wait_until(lambda: loaded.services.jobs.claim(brief))
+        wait_until(lambda: len(loaded.services.archive.stranded(since=timedelta(0))) == 3)
+        # The other two are held elsewhere, so that it is always the first.
+    work(loaded)
+
+    assert error_code(loaded, job) == "EXPORT_CRASHED"
+    assert loaded.services.jobs.claim(brief) is None
+
+
+def test_a_fleet_that_is_called_off_while_it_is_joined_ends_at_once(
+    loaded: make.Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = asked(loaded)
+    for _ in range(4):
+        work_once(loaded)
+
+    def late(*args: Any, **given: Any) -> Any:
+        loaded.services.jobs.cancel(job.id)
+        return join_parts(*args, **given)
+
+    monkeypatch.setattr("meterport.services.work_job.join_parts", late)
+    work_once(loaded)
+
+    assert error_code(loaded, job) == "EXPORT_CANCELLED"
+    sweep(archive=loaded.services.archive, objects=loaded.services.objects)
+    assert files(loaded) == []
+
+
+def test_a_fleet_that_is_called_off_while_it_is_planned_ends_at_once(
+    loaded: make.Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = asked(loaded)
+
+    def planned(*args: Any, **given: Any) -> Any:
+        loaded.services.jobs.cancel(job.id)
+        return parts(*args, **given)
+
+    monkeypatch.setattr("meterport.services.work_job.cut", planned)
+    work_once(loaded)
+
+    assert error_code(loaded, job) == "EXPORT_CANCELLED"
+
+
+def test_a_worker_that_is_told_to_stop_hands_back_what_it_joins(
+    loaded: make.Home, client: TestClient
+) -> None:
+    job = asked(loaded)
+    for _ in range(4):
+        work_once(loaded)
+    stopped = threading.Event()
+    stopped.set()
+
+    assert work_job(workplace(loaded, stopping=stopped))
+
+    assert now(loaded, job).status is JobStatus.PENDING
+    work(loaded)
+    assert get(client, job).decode() == WHOLE
+    assert now(loaded, job).crashes == 0
+
+
+def test_the_source_that_is_away_when_a_job_is_asked_for_refuses_nothing(
+    loaded: make.Home,
+) -> None:
+    class Away:
+        def some(self, meters: object) -> object:
+            raise make.error()
+
+    s = loaded.services
+    job = submit_export(
+        make.request("A"),
+        jobs=s.jobs,
+        catalog=Away(),  # type: ignore[arg-type]  # all that is asked of it
+        dispatcher=s.dispatcher,
+        space=s.space,
+    ).job
+
+    assert job.lane is Lane.SMALL
+
+
+@pytest.mark.parametrize(
+    ("offset", "whence", "then"),
+    [(-4, io.SEEK_END, b"9.1\n"), (0, io.SEEK_SET, b"time"), (70, io.SEEK_SET, b"01-0")],
+)
+def test_a_joined_file_reads_like_a_plain_one(
+    offset: int, whence: int, then: bytes, loaded: make.Home
+) -> None:
+    job = asked(loaded)
+    work(loaded)
+    pieces = loaded.services.jobs.pieces(now(loaded, job))
+    opened: list[BinaryIO] = []
+
+    def open_piece(piece: ExportFile) -> BinaryIO:
+        opened.append(loaded.services.objects.open(piece.key))
+        return opened[-1]
+
+    with joined(pieces, open_piece) as file:
+        assert file.read() == WHOLE.encode()
+        file.seek(offset, whence)
+        assert file.read(4) == then
+        file.seek(0)
+        file.seek(1, io.SEEK_CUR)
+        assert file.read() == WHOLE.encode()[1:]
+
+    assert all(piece.closed for piece in opened)

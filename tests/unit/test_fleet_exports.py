@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from starlette.testclient import TestClient
 
+from meterport.bootstrap import erase
 from meterport.domain.errors import ExportLimitExceeded, InvalidRequest, InvalidSmartMeterId
 from meterport.domain.exports import ExportRequest
 from meterport.domain.jobs import JobStatus
@@ -17,7 +18,7 @@ from meterport.services.work_job import work_job
 from tests import make
 from tests.contracts.conftest import wait_until
 from tests.unit.exports import encode_with, error_code, files, now, workplace
-from tests.unit.fleets import METERS, WHOLE, asked, erase, get, work, work_once
+from tests.unit.fleets import METERS, WHOLE, asked, get, work, work_once
 
 
 @pytest.mark.parametrize(("part_rows", "pieces"), [(1_000, 1), (4, 2), (2, 3), (1, 3)])
@@ -221,7 +222,7 @@ def test_an_erased_meter_takes_the_files_of_its_fleets_with_it(
     others = asked(loaded, "A", "C")
     work_once(loaded)
 
-    erase(loaded, "B")
+    erase(loaded.services, "B")
     work(loaded)
 
     assert client.get(f"/api/export/download/{finished.id}").status_code == 410

@@ -11,10 +11,11 @@ from meterport.adapters.sql_job_parts import chunks, files_of, free_parts, neede
 from meterport.adapters.sql_job_rows import COLUMNS, is_expired, is_free_job, is_job_id, job_of
 from meterport.adapters.sql_jobs import IDEMPOTENCY_WINDOW
 from meterport.adapters.sql_tables import idempotency_keys, job_meters, job_parts, jobs, leases
-from meterport.domain.exports import ExportFile
+from meterport.domain.exports import FLEET, ExportFile
 from meterport.domain.jobs import Job, JobId, JobStatus, Lane
 
 ROWS_PER_STATEMENT = 500  # below the oldest SQLite's limit of 999 variables
+FLEETS_PER_BATCH = 20
 
 
 class SqlJobArchive:
@@ -72,7 +73,7 @@ class SqlJobArchive:
     def forget(self, *, older_than: timedelta) -> int:
         """One batch; files that are still kept keep their records."""
         ended_long_ago = (
-            select(jobs.c.id)
+            select(jobs.c.id, jobs.c.smart_meter_id)
             .where(
                 jobs.c.status.in_([JobStatus.COMPLETED, JobStatus.FAILED]),
                 jobs.c.created_at <= db_now(-older_than),
@@ -82,7 +83,7 @@ class SqlJobArchive:
         )
         spent = idempotency_keys.c.created_at <= db_now(-IDEMPOTENCY_WINDOW)
         with self._database.read() as connection:
-            ids = list(connection.execute(ended_long_ago).scalars())
+            ids = _a_batch(connection.execute(ended_long_ago).all())
             has_spent_keys = connection.execute(select(idempotency_keys).where(spent)).first()
         if not ids and has_spent_keys is None:
             return 0
@@ -119,6 +120,12 @@ def _stranded(lane: Lane, since: timedelta) -> Select[Any]:
     part = free_parts(*columns).where(job_parts.c.updated_at <= before)
     free = union_all(*(some.where(jobs.c.lane == lane) for some in (whole, part))).subquery()
     return select(free.c.id).order_by(free.c.created_at).limit(ROWS_PER_STATEMENT)
+
+
+def _a_batch(rows: Sequence[Any]) -> list[str]:
+    """Each fleet among them may have ten thousand meters."""
+    fleets = [row.id for row in rows if row.smart_meter_id == FLEET]
+    return [row.id for row in rows if row.smart_meter_id != FLEET] + fleets[:FLEETS_PER_BATCH]
 
 
 def _jobs_of(keys: Collection[str]) -> list[str]:

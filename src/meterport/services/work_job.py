@@ -149,7 +149,7 @@ def _begin(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile | None:
 
 def _split(job: Job, parts: Sequence[Part], version: int | None, at: Workplace) -> None:
     if not at.jobs.split(job, parts, source_version=version):
-        raise LeaseLost
+        raise _called_off_or_lost(job, at)
     log.info("export_split", parts=len(parts))
     for _ in parts[:WAKE_UPS]:
         at.wake(job.id, job.lane)
@@ -175,7 +175,7 @@ def _join(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile | None:
         raise FileGenerationFailed("parts of the file were damaged again and again")
     log.warning("parts_damaged", keys=joined.damaged)
     if not at.jobs.redo(job, joined.damaged):
-        raise LeaseLost
+        raise _called_off_or_lost(job, at, joined.file.rows)
     for _ in joined.damaged:
         at.wake(job.id, job.lane)
     return None
@@ -183,9 +183,12 @@ def _join(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile | None:
 
 def _complete(job: Job, file: ExportFile, at: Workplace) -> None:
     if not at.jobs.complete(job, file, keep=at.keep_files):
-        # Called off while it was published, or lost.
-        called_off = at.jobs.renew(job, at.lease, rows_written=file.rows) is Hold.CANCELLED
-        raise ExportCancelled if called_off else LeaseLost
+        raise _called_off_or_lost(job, at, file.rows)
+
+
+def _called_off_or_lost(job: Job, at: Workplace, rows: int = 0) -> Exception:
+    hold = at.jobs.renew(job, at.lease, rows_written=rows)
+    return ExportCancelled() if hold is Hold.CANCELLED else LeaseLost()
 
 
 def _end(job: Job, at: Workplace, error: ExportError) -> None:
