@@ -16,8 +16,8 @@ demo: $(READY)  ## Load demo meters, run one export through HTTP, show the file
 demo-distributed: $(READY)  ## The same on PostgreSQL, Celery and an S3 store: a fleet, and a worker killed
 	@$(BIN)/python -m deploy.one_machine
 
-test: $(READY)  ## Run every test
-	@$(BIN)/python -m pytest
+test: $(READY)  ## Run every test, in two processes
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 setup: $(READY)  ## Make .venv with everything in requirements.lock
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests import brokers, servers
+from tests.chaos.counts import ChaosCounts
 
 SAMPLES = Path(os.environ.get("METERPORT_SAMPLES", "../shared/data"))
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(ChaosCounts(config))
     # Under nohup all that tests start would ignore the hang-up by which the kernel ends a stopped
     # process whose parent has died.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -1,24 +1,15 @@
-"""The chaos tests' chance, counts and closing table."""
+"""The chaos tests' chance and cases."""
 
 import os
 import random
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
-from tests.chaos import report
 from tests.chaos.cases import CASES, Case
-from tests.chaos.harness import Chaos, drawn_seed
-
-SEED = pytest.StashKey[int]()
-COUNTS = pytest.StashKey[dict[str, Counter[str]]]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[SEED] = drawn_seed()
-    config.stash[COUNTS] = {}
+from tests.chaos.counts import COUNTS, SEED
+from tests.chaos.harness import Chaos
 
 
 @pytest.fixture
@@ -35,16 +26,3 @@ def chaos(request: pytest.FixtureRequest) -> Chaos:
 @pytest.fixture(scope="session")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Case]:
     return {name: case(tmp_path_factory.mktemp(name)) for name, case in CASES.items()}
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    config = terminalreporter.config
-    counts = {name: dict(found) for name, found in config.stash[COUNTS].items() if found}
-    if not counts:
-        return
-    seed = config.stash[SEED]
-    terminalreporter.section(f"chaos, METERPORT_CHAOS_SEED={seed}")
-    terminalreporter.write_line(report.as_text(counts))
-    record_to = os.environ.get("METERPORT_CHAOS_RECORD")
-    if record_to and not terminalreporter.stats.get("failed"):
-        report.record(counts, seed=seed, to=Path(record_to))
