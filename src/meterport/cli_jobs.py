@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 
 from meterport.bootstrap import connect, profile
@@ -58,17 +59,18 @@ def examined(settings: Settings, *, scrub: bool, as_json: bool) -> tuple[str, bo
         remedy = _REACH if settings.jobs_on_server else _REPAIR
         unusable = error("database", failed.message, remedy)
         return _as_report([*profile(settings).findings(), unusable], as_json), False
-    findings = list(
-        examine(
-            checkups=services.checkups,
-            source=services.source,
-            upkeep=services.upkeep,
-            catalog=services.catalog,
-            archive=services.archive,
-            objects=services.objects,
-            scrub=scrub,
+    with closing(services):
+        findings = list(
+            examine(
+                checkups=services.checkups,
+                source=services.source,
+                upkeep=services.upkeep,
+                catalog=services.catalog,
+                archive=services.archive,
+                objects=services.objects,
+                scrub=scrub,
+            )
         )
-    )
     healthy = all(finding.level is not Level.ERROR for finding in findings)
     return _as_report(findings, as_json), healthy
 

@@ -54,7 +54,7 @@ def told(settings: Settings) -> list[tuple[str, str, str]]:
 def test_a_healthy_profile_is_told_part_by_part_without_passwords(
     settings: Settings, s3: Store, broker: Valkey
 ) -> None:
-    prepare(settings)
+    prepare(settings).close()
 
     found = told(settings)
 
@@ -74,7 +74,7 @@ def test_a_healthy_profile_is_told_part_by_part_without_passwords(
 
 
 def test_a_broker_that_is_down_is_a_warning(settings: Settings) -> None:
-    prepare(settings)
+    prepare(settings).close()
     down = settings.model_copy(update={"broker_url": f"redis://:hunter2@127.0.0.1:{free_port()}/0"})
 
     found = told(down)
@@ -134,7 +134,7 @@ def test_a_store_that_cannot_be_used_is_an_error_with_the_remedy(
 
 
 def test_the_doctor_tells_a_store_that_is_down_and_looks_at_the_rest(settings: Settings) -> None:
-    prepare(settings)
+    prepare(settings).close()
     down = settings.model_copy(update={"store_endpoint": f"http://127.0.0.1:{free_port()}"})
 
     found = told(down)
