@@ -107,6 +107,7 @@ def _queues(command: Sequence[str]) -> set[str]:
 
 def _celery_takes(command: Sequence[str]) -> bool:
     environment = {name: value for name, value in os.environ.items() if PREFIX not in name}
+    environment["METERPORT_BROKER_URL"] = "redis://127.0.0.1:1/0"  # nobody is asked for help
     asked = [sys.executable, "-m", *command, "--help"]
     answer = subprocess.run(asked, env=environment, capture_output=True, check=False, timeout=60)
     return answer.returncode == 0

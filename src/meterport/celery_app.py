@@ -17,13 +17,24 @@ from typing import Any
 import structlog
 from celery.signals import setup_logging, worker_shutting_down
 
-from meterport.adapters.celery_dispatch import TASK, broker
-from meterport.domain.errors import MeterportError
+from meterport.adapters.celery_dispatch import TASK, broker, check_url
+from meterport.domain.errors import MeterportError, StartRefused
 from meterport.domain.jobs import Lane
-from meterport.settings import load_settings
+from meterport.settings import Settings, load_settings
 from meterport.telemetry import configure_logs
 
-settings = load_settings()
+
+def _settings() -> Settings:
+    """Celery would show a mistake in them as a traceback, and none as another broker."""
+    try:
+        settings = load_settings()
+        check_url(settings.broker_url)
+    except StartRefused as error:
+        raise SystemExit(f"meterport: {error.message}") from error
+    return settings
+
+
+settings = _settings()
 app = broker(settings.broker_url)
 # Shared with forked children: set in the parent, seen at work.
 _stopping = get_context("fork").Event()

@@ -249,6 +249,7 @@ def _folder(name: str, url: str, default: Path) -> Path:
         return default.absolute()
     if "://" in url and not url.startswith("file:///"):
         raise StartRefused(
-            f"{PREFIX}{name}: this version knows local folders only here, such as /data/x"
+            f"{PREFIX}{name}: {url.partition('://')[0]}:// is not known here; "
+            "write a folder such as /data/x, or a store such as s3://bucket/path"
         )
     return Path(url.removeprefix("file://")).absolute()

@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from meterport import __version__
 from meterport.adapters.local_dispatch import listening
 from tests import make
-from tests.e2e.service import Service, meterport, running, wait_until, with_mounts
+from tests.e2e.service import ENVIRONMENT, Service, meterport, running, wait_until, with_mounts
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +86,41 @@ def test_address_that_others_reach_is_served_once_that_is_accepted(tmp_path: Pat
     ("name", "value", "said"),
     [
         ("PORT", "abc", "Input should be a valid integer, unable to parse string as an integer"),
-        ("FILES_URL", "ftp://b", "this version knows local folders only here, such as /data/x"),
+        (
+            "FILES_URL",
+            "ftp://b",
+            "ftp:// is not known here; write a folder such as /data/x, or a store such as "
+            "s3://bucket/path",
+        ),
     ],
 )
 def test_wrong_variable_is_named(tmp_path: Path, name: str, value: str, said: str) -> None:
     line = refusal("serve", "--data", tmp_path / "data", **{f"METERPORT_{name}": value})
 
     assert line == f"meterport: METERPORT_{name}: {said}"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("", "METERPORT_BROKER_URL is empty; write one such as redis://host/0"),
+        (
+            "nonsense://host",
+            "METERPORT_BROKER_URL cannot be used (KeyError); write one such as redis://host/0 or "
+            "amqp://user@host//",
+        ),
+    ],
+)
+def test_a_celery_worker_without_a_broker_is_told(url: str, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "meterport.celery_app", "worker"],
+        env=ENVIRONMENT | {"METERPORT_BROKER_URL": url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (1, f"meterport: {said}\n")
 
 
 @pytest.mark.parametrize("command", [("serve",), ("db", "upgrade")])

@@ -131,6 +131,8 @@ def broker_errors(app: "Celery") -> tuple[type[Exception], ...]:
 
 def check_url(url: str) -> None:
     """Raises StartRefused where the URL names no broker."""
+    if not url:
+        raise StartRefused("METERPORT_BROKER_URL is empty; write one such as redis://host/0")
     try:
         broker_errors(broker(url))
     except (KeyError, ValueError, AttributeError) as error:

@@ -59,7 +59,8 @@ class StoreFiles:
             self._uploads = unfinished_uploads(url, chosen)
         except (BaseError, ValueError) as error:
             raise StartRefused(
-                f"METERPORT_FILES_URL cannot be used: {error}; write one such as s3://bucket/exports"
+                f"METERPORT_FILES_URL cannot be used ({type(error).__name__}); write one such as "
+                "s3://bucket/exports, and see that METERPORT_STORE_… fit"
             ) from error
 
     @contextmanager
