@@ -158,11 +158,11 @@ def _seaweedfs() -> Iterator[Store]:
     with tempfile.TemporaryDirectory(prefix="weed-") as name, ExitStack() as stack:
         folder = Path(name)
         (folder / "s3.json").write_text(json.dumps(_identities()))
-        ports = {part: free_port() for part in ("master", "volume", "filer", "s3")}
+        ports = {part: _free_port(part, stack) for part in ("master", "volume", "filer", "s3")}
         command = [str(weed), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
         command += [f"-{part}.port={port}" for part, port in ports.items()]
         # Else they are the ports above plus 10,000, which may be no port at all.
-        command += [f"-{part}.port.grpc={free_port()}" for part in ports]
+        command += [f"-{part}.port.grpc={_free_port(f'{part}-grpc', stack)}" for part in ports]
         command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
         command += ["-filer", "-s3", f"-s3.config={folder / 's3.json'}"]
         command += ["-master.volumeSizeLimitMB=64", "-volume.max=50"]
@@ -172,6 +172,19 @@ def _seaweedfs() -> Iterator[Store]:
         endpoint = f"http://127.0.0.1:{ports['s3']}"
         _wait_until_it_answers(endpoint, process, folder)
         yield Store(endpoint)
+
+
+def _free_port(part: str, stack: ExitStack) -> int:
+    """SeaweedFS makes a socket for it besides, in a place of its own choice, and leaves it there.
+
+    One of another user's server that was killed would keep this one from its work.
+    """
+    while True:
+        port = free_port()
+        path = Path(f"/tmp/seaweedfs-{part}-{port}.sock")  # noqa: S108 - not our choice
+        if not path.exists():
+            stack.callback(path.unlink, missing_ok=True)
+            return port
 
 
 def _identities() -> dict[str, object]:
