@@ -9,7 +9,7 @@ import pytest
 from meterport.client import Client, MeterportRefused
 from tests import make
 from tests.brokers import Store
-from tests.e2e.service import Service, csv_of, running
+from tests.e2e.service import Service, csv_of, running, wait_until
 
 ROWS = 2_000
 
@@ -67,6 +67,6 @@ def test_the_link_stands_in_no_log(service: Service, tmp_path: Path) -> None:
 
     Client(service.url).download(job_id, tmp_path / "saved.csv")
 
-    log = service.log.read_text()
-    assert '"route": "/api/export/download/{job_id}"' in log
-    assert "X-Amz-" not in log
+    # A request is logged after its answer was sent.
+    wait_until(lambda: '"route": "/api/export/download/{job_id}"' in service.log.read_text())
+    assert "X-Amz-" not in service.log.read_text()
