@@ -9,11 +9,11 @@ import pytest
 import structlog
 from starlette.testclient import TestClient
 
+from meterport.bootstrap import erase
 from meterport.domain.errors import ImportBusy, JobNotFound, SourceDataInvalid
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job, JobStatus, Lease
 from meterport.housekeeping import _finish_erasures
-from meterport.services.erase_meter import erase_meter
 from meterport.services.keep_readings import keep_readings, scrub_readings
 from meterport.services.refresh_meters import refresh_meters
 from meterport.services.rerun_export import rerun_export
@@ -45,16 +45,7 @@ def one_by_one(home: make.Home, imports: int = SMALL_FILES) -> None:
 
 
 def erased(home: make.Home, meter: str = "123") -> int:
-    s = home.services
-    return erase_meter(
-        meter,
-        erasures=s.erasures,
-        source=s.source,
-        upkeep=s.upkeep,
-        catalog=s.catalog,
-        archive=s.archive,
-        objects=s.objects,
-    )
+    return erase(home.services, meter)
 
 
 def begun(home: make.Home, meter: str = "123") -> Job:
