@@ -29,6 +29,7 @@ from meterport.demo import progress_bar
 from meterport.domain.jobs import Job
 from meterport.domain.period import Period
 from meterport.domain.readings import DEFAULT_COLUMNS
+from meterport.domain.sheets import Sheet
 from meterport.encoders import FORMATS
 from meterport.services.choose_meters import choose_meters
 from meterport.services.demo_readings import load_test_meters
@@ -217,7 +218,8 @@ def verified(services: Services, job: Job, target: Path) -> None:
     alone = Hashed()
     meters = services.jobs.meters(job)
     frames = services.source.scan(meters, job.request.period, columns=DEFAULT_COLUMNS)
-    FORMATS["csv"].encode(frames, alone)
+    sheet = Sheet(tuple(meters), job.request.period, job.created_at)
+    FORMATS["csv"].encode(frames, alone, sheet)
     data = target.read_bytes()
     if ended is None or ended.file is None or alone.sha256.hexdigest() != ended.file.sha256:
         raise SystemExit("the file is not what one process writes")

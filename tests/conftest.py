@@ -1,17 +1,20 @@
 """Fixtures that many tests share."""
 
-import os
 import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import brokers, servers
 from tests.chaos.counts import ChaosCounts
+from tests.samples import SAMPLES
 
-SAMPLES = Path(os.environ.get("METERPORT_SAMPLES", "../shared/data"))
+# Tests measure no time.
+settings.register_profile("meterport", deadline=None)
+settings.load_profile("meterport")
 
 
 def pytest_configure(config: pytest.Config) -> None:

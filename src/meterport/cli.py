@@ -1,21 +1,23 @@
 """The command line: parses, then calls. A user's mistake is one line, never a traceback.
 
-Exit codes: 0 done · 1 it could not be done, the line says why · 2 the command line is wrong.
+Exit codes: 0 done · 1 it could not be done, the line says why · 2 the command line is wrong ·
+130 stopped, as by Ctrl-C.
 """
 
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from meterport import __version__
+from meterport.cli_base import Data, Json, LogLevel, home, say, settings_of
+from meterport.cli_export import export
 from meterport.client import MeterportRefused
 from meterport.domain.errors import MeterportError
 from meterport.domain.jobs import Lane
-from meterport.settings import Settings, load_settings
 
 app = typer.Typer(
     help="Export smart-meter interval data: exact, whole, durable.",
@@ -29,12 +31,7 @@ jobs = typer.Typer(help="The exports that were asked for.", invoke_without_comma
 app.add_typer(db, name="db")
 app.add_typer(config, name="config")
 app.add_typer(jobs, name="jobs")
-
-Data = Annotated[
-    Path | None, typer.Option("--data", help="Home of database, readings and files.", metavar="DIR")
-]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
+app.command()(export)
 
 
 def main() -> None:
@@ -55,34 +52,12 @@ def _fail(message: str) -> None:
     sys.exit(1)
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
-def _home(**given: Any) -> Settings:
-    """The settings of a home on which this process works until it ends."""
-    from meterport.bootstrap import hold_home
-
-    settings = _settings(**given)
-    hold_home(settings)
-    return settings
-
-
-def _settings(**given: Any) -> Settings:
-    from meterport.telemetry import configure_logs
-
-    settings = load_settings(**given)
-    configure_logs(settings.log_format, settings.log_level)
-    return settings
-
-
 @app.callback(invoke_without_command=True)
 def meterport(
     version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
 ) -> None:
     if version:
-        _say(__version__)
+        say(__version__)
         raise typer.Exit
 
 
@@ -96,7 +71,7 @@ def demo(
     """Load demo meters, serve, run one export through HTTP and show it."""
     from meterport.demo import run_demo
 
-    settings = _home(data=data, log_level="warning")
+    settings = home(data=data, log_level="warning")
     run_demo(settings, extra_meters=meters, days=days, stay=stay)
 
 
@@ -111,10 +86,10 @@ def serve(
     """Serve the API and run its workers until Ctrl-C."""
     from meterport import serve as service
 
-    settings = _home(data=data, host=host, port=port, workers=workers, log_level=log_level)
+    settings = home(data=data, host=host, port=port, workers=workers, log_level=log_level)
 
     def ready(base_url: str) -> None:
-        _say(
+        say(
             f"meterport {__version__} on {base_url} with {settings.workers} workers, "
             f"data in {settings.data}; stop with Ctrl-C"
         )
@@ -135,7 +110,7 @@ def worker(
     """Run one worker process beside those of `serve`."""
     from meterport.worker import run_worker
 
-    settings = _home(data=data, log_level=log_level)
+    settings = home(data=data, log_level=log_level)
     run_worker(settings, wake_fd=wake_fd, parent=parent, lanes=lanes or tuple(Lane))
 
 
@@ -149,8 +124,8 @@ def api(
     """Serve the API alone; workers and housekeeping run elsewhere."""
     from meterport import serve as service
 
-    settings = _home(data=data, host=host, port=port, log_level=log_level)
-    service.serve_api(settings, ready=lambda url: _say(f"meterport {__version__} on {url}"))
+    settings = home(data=data, host=host, port=port, log_level=log_level)
+    service.serve_api(settings, ready=lambda url: say(f"meterport {__version__} on {url}"))
 
 
 @app.command()
@@ -162,7 +137,7 @@ def housekeeping(
     """Run the clock-driven work; `serve` does so by itself."""
     from meterport.housekeeping import run_housekeeping
 
-    run_housekeeping(_home(data=data, log_level=log_level), parent=parent)
+    run_housekeeping(home(data=data, log_level=log_level), parent=parent)
 
 
 @app.command("import")
@@ -198,8 +173,8 @@ def import_(
     from meterport import cli_import
 
     options = cli_import.options(map_ or [], meter=meter, timezone=timezone, interval_s=interval)
-    report = cli_import.run(_home(data=data), files, options)
-    _say(cli_import.as_json(report) if as_json else cli_import.as_text(report))
+    report = cli_import.run(home(data=data), files, options)
+    say(cli_import.as_json(report) if as_json else cli_import.as_text(report))
 
 
 @app.command()
@@ -207,7 +182,7 @@ def meters(data: Data = None, as_json: Json = False) -> None:
     """List the meters whose readings are stored."""
     from meterport import cli_import
 
-    _say(cli_import.meters(_home(data=data), as_json=as_json))
+    say(cli_import.meters(home(data=data), as_json=as_json))
 
 
 @jobs.callback()
@@ -222,7 +197,7 @@ def list_jobs(
     if context.invoked_subcommand is None:
         from meterport import cli_jobs
 
-        _say(cli_jobs.listed(_home(data=data), limit=limit, as_json=as_json))
+        say(cli_jobs.listed(home(data=data), limit=limit, as_json=as_json))
 
 
 @jobs.command()
@@ -230,7 +205,16 @@ def cancel(context: typer.Context, job_id: str, data: Data = None) -> None:
     """Call an export off that has not ended."""
     from meterport import cli_jobs
 
-    _say(cli_jobs.cancelled(_home(data=data or context.obj), job_id))
+    say(cli_jobs.cancelled(home(data=data or context.obj), job_id))
+
+
+@jobs.command()
+def manifest(context: typer.Context, job_id: str, data: Data = None) -> None:
+    """Say how complete a finished export is: gaps, days, totals, checks. As JSON."""
+    from meterport import cli_jobs
+
+    for text in cli_jobs.manifest(home(data=data or context.obj), job_id):
+        sys.stdout.write(text)
 
 
 @jobs.command()
@@ -238,7 +222,7 @@ def rerun(context: typer.Context, job_id: str, data: Data = None) -> None:
     """Ask for an export once more, from the same version of the readings if it is still kept."""
     from meterport import cli_jobs
 
-    _say(cli_jobs.run_again(_home(data=data or context.obj), job_id))
+    say(cli_jobs.run_again(home(data=data or context.obj), job_id))
 
 
 @app.command()
@@ -250,8 +234,8 @@ def doctor(
     """Look the data folder over and say what to do; changes nothing."""
     from meterport import cli_jobs
 
-    report, healthy = cli_jobs.examined(_home(data=data), scrub=scrub, as_json=as_json)
-    _say(report)
+    report, healthy = cli_jobs.examined(home(data=data), scrub=scrub, as_json=as_json)
+    say(report)
     if not healthy:
         raise typer.Exit(1)
 
@@ -265,8 +249,8 @@ def backup(
     """Back up jobs, readings and files, also while the service runs."""
     from meterport import cli_backup
 
-    report, whole = cli_backup.backed_up(_home(data=data), target, as_json=as_json)
-    _say(report)
+    report, whole = cli_backup.backed_up(home(data=data), target, as_json=as_json)
+    say(report)
     if not whole:
         raise typer.Exit(1)
 
@@ -286,8 +270,8 @@ def restore(
     """Put a backup in place; the service must not run."""
     from meterport import cli_backup
 
-    settings = _settings(data=data)
-    _say(cli_backup.restored(settings, backup, replace=replace, erasures=erasures))
+    settings = settings_of(data=data)
+    say(cli_backup.restored(settings, backup, replace=replace, erasures=erasures))
 
 
 @app.command()
@@ -301,11 +285,11 @@ def erase(
     from meterport import cli_backup
 
     if listed or meter is None:
-        _say(cli_backup.erasures(_home(data=data)))
+        say(cli_backup.erasures(home(data=data)))
         return
     if not yes:
         typer.confirm(f"Erase every reading and file of meter {meter}, for ever?", abort=True)
-    _say(cli_backup.erased(_home(data=data), meter))
+    say(cli_backup.erased(home(data=data), meter))
 
 
 @db.command()
@@ -313,15 +297,15 @@ def upgrade(data: Data = None) -> None:
     """Bring the database to this version's schema."""
     from meterport.bootstrap import upgrade_schema
 
-    upgrade_schema(_home(data=data))
-    _say("the database is up to date")
+    upgrade_schema(home(data=data))
+    say("the database is up to date")
 
 
 @config.command()
 def show(data: Data = None) -> None:
     """Show every setting as it stands, as JSON."""
-    settings = _settings(data=data)
-    _say(json.dumps(settings.shown(), indent=2))
+    settings = settings_of(data=data)
+    say(json.dumps(settings.shown(), indent=2))
 
 
 @app.command()
@@ -329,4 +313,4 @@ def openapi() -> None:
     """Print the API's OpenAPI document."""
     from meterport.web.app import document
 
-    _say(json.dumps(document(), indent=2))
+    say(json.dumps(document(), indent=2))

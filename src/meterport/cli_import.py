@@ -128,6 +128,9 @@ def _file_lines(file: FileReport) -> list[str]:
         lines.append(f"  missing columns: {', '.join(file.missing_columns)}")
     if file.unknown_register_steps:
         lines.append(f"  register steps left empty (gap or reset): {file.unknown_register_steps:,}")
+    if file.passed_over:
+        counts = (f"{what} ({count:,})" for what, count in file.passed_over.items())
+        lines.append(f"  passed over: {', '.join(counts)}")
     return lines
 
 

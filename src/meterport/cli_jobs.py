@@ -1,16 +1,17 @@
 """What `meterport jobs` and `meterport doctor` print."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 
 from meterport.bootstrap import connect, profile
-from meterport.domain.errors import ServiceUnavailable
+from meterport.domain.errors import JobNotFound, ServiceUnavailable
 from meterport.domain.findings import Finding, Level, error
 from meterport.domain.jobs import Job
 from meterport.domain.period import iso_utc
 from meterport.services.examine import examine
+from meterport.services.read_manifest import read_manifest
 from meterport.services.rerun_export import rerun_export
 from meterport.settings import Settings
 
@@ -30,6 +31,14 @@ def listed(settings: Settings, *, limit: int, as_json: bool) -> str:
 def cancelled(settings: Settings, job_id: str) -> str:
     job = connect(settings).jobs.cancel(_plain(job_id))
     return f"{job.id} is cancelled" if job.error else f"{job.id} will stop within a second"
+
+
+def manifest(settings: Settings, job_id: str) -> Iterator[str]:
+    jobs = connect(settings).jobs
+    job = jobs.get(_plain(job_id))
+    if job is None:
+        raise JobNotFound(job_id)
+    return read_manifest(job, jobs.manifests(job))
 
 
 def run_again(settings: Settings, job_id: str) -> str:
@@ -100,6 +109,8 @@ def _as_dict(job: Job) -> dict[str, object]:
         "start": iso_utc(job.request.period.start),
         "end": iso_utc(job.request.period.end),
         "format": job.request.format,
+        "compression": job.request.compression,
+        "options": job.request.options.words(),
         "status": job.status,
         "created_at": iso_utc(job.created_at),
         "updated_at": iso_utc(job.updated_at),

@@ -2,28 +2,21 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import polars as pl
 
+from meterport.domain.completeness import Manifest
 from meterport.domain.errors import MeterportError
-from meterport.domain.exports import ExportFile, ExportRequest
+from meterport.domain.exports import ExportFile, ExportRequest, StoredObject
 from meterport.domain.findings import Finding
 from meterport.domain.fleets import Part
-from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, Lane, Lease
+from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, Lane, Lease, Submission
+from meterport.domain.options import Compression
 from meterport.domain.period import Period
 from meterport.domain.readings import DamagedFile, Merged, MeterSummary
-
-
-@dataclass(frozen=True)
-class Submission:
-    """`replayed`: an earlier request with the same idempotency key had made the job already."""
-
-    job: Job
-    replayed: bool
 
 
 class JobStore(Protocol):
@@ -59,20 +52,43 @@ class JobStore(Protocol):
     def pieces(self, job: Job) -> Sequence[ExportFile]:
         """The stored files that, one after the other, are the job's file."""
 
-    def claim(self, lease: Lease, lanes: Collection[Lane] = tuple(Lane)) -> Job | None:
+    def manifests(self, job: Job) -> Sequence[Manifest]:
+        """Of its pieces, in order; none where the file has expired, or a piece has none."""
+
+    def claim(
+        self, lease: Lease, lanes: Collection[Lane] = tuple(Lane), *, only: JobId | None = None
+    ) -> Job | None:
         """Take a job, or a part of one, that nobody holds and that need not wait.
 
         It is the job's, or the part's, next attempt. Of the owner with the fewest at work, the
-        oldest.
+        oldest; `only` that job, if one is named.
         """
 
     def renew(self, job: Job, lease: Lease, *, rows_written: int) -> Hold:
         """Keep the lease; CANCELLED says that somebody called the job off meanwhile."""
 
-    def begin(self, job: Job, *, source_version: int | None, rows_expected: int) -> bool:
-        """Pin what the attempt reads; a later one reads the same, while that is kept."""
+    def begin(
+        self,
+        job: Job,
+        *,
+        source_version: int | None,
+        rows_expected: int,
+        compression: Compression | None = None,
+    ) -> bool:
+        """Pin what the attempt reads; a later one reads the same, while that is kept.
 
-    def split(self, job: Job, parts: Sequence[Part], *, source_version: int | None) -> bool:
+        The rows that were expected first stay expected, as does what `split` tells of them.
+        `compression`: instead of the one that was asked for.
+        """
+
+    def split(
+        self,
+        job: Job,
+        parts: Sequence[Part],
+        *,
+        source_version: int | None,
+        compression: Compression | None = None,
+    ) -> bool:
         """Let go of the job, and let anybody take its parts; all read that version."""
 
     def redo(self, job: Job, keys: Collection[str]) -> bool:
@@ -81,7 +97,14 @@ class JobStore(Protocol):
     def replan(self, job: Job) -> bool:
         """Let go of the part, and let the whole job begin anew, at a version that is kept."""
 
-    def complete(self, job: Job, file: ExportFile, *, keep: timedelta = KEEP_FILES) -> bool:
+    def complete(
+        self,
+        job: Job,
+        file: ExportFile,
+        manifest: Manifest | None = None,
+        *,
+        keep: timedelta = KEEP_FILES,
+    ) -> bool:
         """Also False once the job was called off. The file expires after `keep`.
 
         Of a part only the part is done; the last one makes its job free to be joined.
@@ -126,6 +149,9 @@ class JobArchive(Protocol):
 
     def oldest_version_in_use(self) -> int | None:
         """Of the readings, by an unfinished job or a lease."""
+
+    def drop_manifests(self) -> int:
+        """Remove a batch of the manifests of expired files; how many."""
 
     def forget(self, *, older_than: timedelta) -> int:
         """Remove a batch of records of jobs that ended and have no file any more; how many."""
@@ -253,6 +279,9 @@ class ReadingSource(Protocol):
     def keeps(self, version: int) -> bool:
         """Whether that version can still be read."""
 
+    def made_at(self, version: int) -> datetime:
+        """When that version was committed."""
+
     def scan(
         self,
         meters: Sequence[str],
@@ -267,8 +296,10 @@ class ReadingSource(Protocol):
         Raises SourceUnavailable or SourceDataInvalid, also while it is being consumed.
         """
 
-    def summaries(self, version: int | None = None) -> Iterator[MeterSummary]:
-        """Every meter, counted from the readings themselves."""
+    def summaries(
+        self, version: int | None = None, *, meters: Collection[str] | None = None
+    ) -> Iterator[MeterSummary]:
+        """Every meter, or those that are named, counted from the readings themselves."""
 
 
 class ReadingStore(Protocol):
@@ -330,14 +361,6 @@ class Draft(Protocol):
 
         Raises StorageFull or FileGenerationFailed, as `write` does.
         """
-
-
-@dataclass(frozen=True)
-class StoredObject:
-    """`fingerprint` changes whenever the bytes may have changed."""
-
-    size_bytes: int
-    fingerprint: str
 
 
 class ObjectStore(Protocol):

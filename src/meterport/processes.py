@@ -49,3 +49,10 @@ def stop_signals() -> Iterator[StopFlag]:
         signal.signal(number, lambda *_: flag.set())
     # Not closed: the handlers stay, and the process ends with the block.
     yield flag
+
+
+def stop_as_on_ctrl_c() -> None:
+    """On SIGTERM and on hang-up too, so that a command cleans up behind itself."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)

@@ -34,10 +34,10 @@ from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sqlite_backup import SqliteBackup
 from meterport.domain.errors import ServiceUnavailable
 from meterport.domain.exports import ExportFile
-from meterport.domain.jobs import Job, JobId, RetryPolicy
+from meterport.domain.jobs import Job, JobId, RetryPolicy, Submission
 from meterport.domain.period import Period
+from meterport.domain.sheets import Sheet
 from meterport.encoders import csv
-from meterport.ports import Submission
 from meterport.processes import StopFlag
 from meterport.services import back_up, run_export, submit_export
 from meterport.settings import Settings
@@ -286,10 +286,10 @@ def poison_kills_its_worker() -> None:
     """No promise is taken out: the readings of one meter end whatever process encodes them."""
     rows = csv.rows
 
-    def killed(frame: pl.DataFrame) -> bytes:
+    def killed(frame: pl.DataFrame, sheet: Sheet) -> bytes:
         if "poison" in frame["smart_meter_id"]:
             os.kill(os.getpid(), signal.SIGKILL)
-        return rows(frame)
+        return rows(frame, sheet)
 
     _patch(csv, "rows", killed)
 

@@ -1,42 +1,36 @@
 """R1, fleets: workers killed at random while all of them work on the parts of a few exports."""
 
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
-from meterport.domain.exports import ExportRequest
 from meterport.domain.jobs import Job, JobStatus
 from meterport.services.sweep import sweep
 from meterport.web.app import create_app
 from tests import make
+from tests.chaos import looks
 from tests.chaos.harness import Chaos, Zygote, gone, kill, killed_after, wait_until, zygote
-from tests.e2e.service import csv_of
+from tests.chaos.looks import Bytes, Look
 
 pytestmark = pytest.mark.promise("R1")
 
 METERS = ("A", "B", "C")
 ROWS = 3 * 1440
 WAITING = 6
-PARTS = 9
-"""Three meters of three days, and a day is a part."""
+LOOKS = looks.of_fleet(METERS, ROWS)
+PARTS = {"csv": 9, "ndjson": 9, "xml": 3}
+"""Three meters of three days: a day is a part, but no part of Green Button splits a meter."""
 
+PART_ROWS = 1440
 WARM = {
     "job_lease_s": 0.5,
     "job_crashes": 1000,
     "worker_restart_s": 0,
     "job_retry_s": 0.01,
-    "part_rows": 1440,
+    "part_rows": PART_ROWS,
 }
-
-
-@cache
-def expected() -> bytes:
-    files = [csv_of(meter, first=0, rows=ROWS) for meter in METERS]
-    header, _, _ = files[0].partition(b"\n")
-    return header + b"\n" + b"".join(file.partition(b"\n")[2] for file in files)
 
 
 @dataclass
@@ -46,18 +40,19 @@ class Fleets:
     home: make.Home
     client: TestClient
     chaos: Chaos
-    wanted: list[str] = field(default_factory=list)
+    expected: Bytes
+    wanted: dict[str, Look] = field(default_factory=dict)
     finished: set[str] = field(default_factory=set)
 
     def ask(self) -> None:
-        request = ExportRequest.of_fleet(METERS, make.period(minutes=ROWS))
-        self.wanted.append(self.home.submit(request).id)
+        look = self.chaos.random.choice(list(self.expected))
+        self.wanted[self.home.submit(look.request).id] = look
 
     def look(self, job_id: str) -> None:
         job = self.job(job_id)
         answer = self.client.get(f"/api/export/download/{job_id}")
         if job.status is JobStatus.COMPLETED:
-            whole = answer.content == expected()
+            whole = answer.content == self.expected[self.wanted[job_id]]
             self.chaos.expect(whole, f"{job_id}: {answer.status_code}, not the whole file")
             self.finished.add(job_id)
         self.chaos.expect(job_id not in self.finished or job.file is not None, f"{job_id} is gone")
@@ -78,16 +73,18 @@ class Fleets:
         return not self.open_jobs() or bool(self.chaos.found)
 
 
-def kill_workers(chaos: Chaos, home: make.Home, processes: Zygote, *, kills: int) -> None:
+def kill_workers(
+    chaos: Chaos, home: make.Home, processes: Zygote, expected: Bytes, *, kills: int
+) -> None:
     app = create_app(home.services, home.settings)
     with TestClient(app, base_url="http://localhost") as client:
-        fleets = Fleets(home, client, chaos)
+        fleets = Fleets(home, client, chaos, expected)
         for _ in range(kills):
             while len(fleets.open_jobs()) < WAITING:
                 fleets.ask()
             pid = processes.start("worker", home.settings.data, settings=WARM)
             with killed_after(pid, chaos.random.uniform(0.04, 0.3)):
-                fleets.look(chaos.random.choice(fleets.wanted))
+                fleets.look(chaos.random.choice(list(fleets.wanted)))
         _finish(processes, fleets)
     chaos.count(fleet_kills=kills, fleets=len(fleets.wanted), lost=len(fleets.open_jobs()))
     _check_leftovers(chaos, fleets)
@@ -110,7 +107,10 @@ def _check_leftovers(chaos: Chaos, fleets: Fleets) -> None:
     files = sorted(s.objects.keys())
     named = sorted(file.key for _, file in s.archive.kept_files())
     chaos.expect(files == named, f"left over: {sorted(set(files) - set(named))}")
-    chaos.expect(len(named) == PARTS * len(fleets.wanted), "a fleet has a part too few, or twice")
+    parts = sum(PARTS[look.format] for look in fleets.wanted.values())
+    chaos.expect(len(named) == parts, "a fleet has a part too few, or twice")
+    told = sum(len(s.jobs.manifests(fleets.job(job_id))) for job_id in fleets.wanted)
+    chaos.expect(told == parts, "a part without its manifest")
     again = sum(int(key.rpartition("-")[2]) - 1 for key in named)
     chaos.count(parts=len(named), parts_begun_again=again, left_over=len(set(files) - set(named)))
 
@@ -121,30 +121,36 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make.home(tmp_path_factory.mktemp("loaded"), *frames).settings.data
 
 
+@pytest.fixture(scope="module")
+def expected(loaded: Path, tmp_path_factory: pytest.TempPathFactory) -> Bytes:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return looks.made(loaded, folder / "home", LOOKS, part_rows=PART_ROWS)
+
+
 @pytest.fixture
 def home(loaded: Path, tmp_path: Path) -> make.Home:
     return make.copy_of(loaded, tmp_path)
 
 
 def test_killed_workers_lose_no_part_of_a_fleet(
-    chaos: Chaos, home: make.Home, tmp_path: Path
+    chaos: Chaos, home: make.Home, expected: Bytes, tmp_path: Path
 ) -> None:
     with zygote(tmp_path) as processes:
-        kill_workers(chaos, home, processes, kills=chaos.size(40, full=500))
+        kill_workers(chaos, home, processes, expected, kills=chaos.size(40, full=500))
 
     assert chaos.found == []
 
 
 @pytest.mark.parametrize("variant", ["no_renewed_parts", "parts_unchecked", "written_in_place"])
 def test_a_product_without_that_promise_is_caught(
-    chaos: Chaos, home: make.Home, tmp_path: Path, variant: str
+    chaos: Chaos, home: make.Home, expected: Bytes, tmp_path: Path, variant: str
 ) -> None:
     broken = chaos.toothless(variant)
 
     with zygote(tmp_path, variant) as processes:
         for _ in range(10):
             try:
-                kill_workers(broken, home, processes, kills=20)
+                kill_workers(broken, home, processes, expected, kills=20)
             except AssertionError as error:
                 broken.found.append(str(error))
             if broken.found:

@@ -1,8 +1,7 @@
 """R1: workers killed at random. Nothing is lost, doubled, corrupt or half visible."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from meterport.services.sweep import sweep
 from meterport.web.app import create_app
 from tests import make, servers
 from tests.brokers import Store
+from tests.chaos import looks
 from tests.chaos.harness import (
     Chaos,
     Zygote,
@@ -24,9 +24,10 @@ from tests.chaos.harness import (
     wait_until,
     zygote,
 )
+from tests.chaos.looks import Bytes, Look
 from tests.chaos.machines import check_leftovers
 from tests.e2e.machines import Machines, machines
-from tests.e2e.service import body, csv_of
+from tests.e2e.service import body
 
 pytestmark = pytest.mark.promise("R1")
 
@@ -39,38 +40,37 @@ ALIVE_DISTRIBUTED_S = (0.060, 0.300)  # after about 0.1 s
 WARM = {"job_lease_s": 0.5, "job_crashes": 1000, "worker_restart_s": 0, "job_retry_s": 0.01}
 
 
-@cache
-def expected(minutes: int) -> bytes:
-    return csv_of("123", first=0, rows=minutes)
-
-
 @dataclass(frozen=True)
 class Site:
-    """Where workers are killed, and how long they live; `files` are those that can be seen."""
+    """Where workers are killed, and how long they live.
+
+    `files` are those that can be seen; `expected` those that are asked for.
+    """
 
     home: make.Home
     processes: Zygote
     settings: Mapping[str, Any]
     alive_s: tuple[float, float]
     files: Callable[[], Mapping[str, int]]
-    minutes: Sequence[int] = (1, 60, 1440, ROWS)
+    expected: Bytes
 
     def start(self) -> int:
         return self.processes.start("worker", self.home.settings.data, settings=dict(self.settings))
 
 
-def one_machine(home: make.Home, processes: Zygote) -> Site:
+def one_machine(home: make.Home, processes: Zygote, folder: Path) -> Site:
     def files() -> dict[str, int]:
         found = home.settings.files.glob("*-*/*")
         return {f"{path.parent.name}/{path.name}": path.stat().st_size for path in found}
 
-    return Site(home, processes, WARM, ALIVE_S, files)
+    expected = looks.made(home.settings.data, folder / "undisturbed", looks.ALONE)
+    return Site(home, processes, WARM, ALIVE_S, files, expected)
 
 
-def distributed(at: Machines, processes: Zygote) -> Site:
-    return Site(
-        at.home, processes, WARM | dict(at.given), ALIVE_DISTRIBUTED_S, at.files, (60, ROWS, ROWS)
-    )
+def distributed(at: Machines, processes: Zygote, folder: Path) -> Site:
+    expected = looks.made(at.home.settings.data, folder / "undisturbed", looks.ALONE)
+    given = WARM | dict(at.given)
+    return Site(at.home, processes, given, ALIVE_DISTRIBUTED_S, at.files, expected)
 
 
 @dataclass
@@ -79,14 +79,16 @@ class Readers:
 
     client: TestClient
     chaos: Chaos
-    minutes: Sequence[int]
-    wanted: dict[str, int]
+    expected: Bytes
+    wanted: dict[str, Look]
     finished: set[str]
 
     def post(self) -> None:
-        minutes = self.chaos.random.choice(self.minutes)
-        answer = self.client.post("/api/export/csv", json=body("123", 0, minutes))
-        self.wanted[answer.json()["job_id"]] = minutes
+        look = self.chaos.random.choice(list(self.expected))
+        asked = body(look.meters[0], 0, look.minutes)
+        asked |= {"format": look.format, "compression": look.compression}
+        answer = self.client.post("/api/export/csv", json=asked)
+        self.wanted[answer.json()["job_id"]] = look
 
     def look(self, job_id: str) -> None:
         status = self.client.get(f"/api/export/status/{job_id}").json()["status"]
@@ -94,7 +96,7 @@ class Readers:
         if job_id in self.finished:
             self.chaos.expect(status == "completed", f"{job_id} was completed, now {status}")
         if status == "completed":
-            whole = answer.content == expected(self.wanted[job_id])
+            whole = answer.content == self.expected[self.wanted[job_id]]
             self.chaos.expect(whole, f"{job_id}: {answer.status_code}, not the whole file")
             self.finished.add(job_id)
         self.chaos.expect(status != "failed", f"{job_id} failed")
@@ -107,7 +109,7 @@ def kill_workers(chaos: Chaos, site: Site, *, kills: int) -> None:
     home = site.home
     app = create_app(home.services, home.settings)
     with TestClient(app, base_url="http://localhost") as client:
-        readers = Readers(client, chaos, site.minutes, {}, set())
+        readers = Readers(client, chaos, site.expected, {}, set())
         for _ in range(kills):
             while len(readers.open_jobs()) < WAITING:
                 readers.post()
@@ -124,7 +126,7 @@ def _only_whole_files(site: Site, readers: Readers) -> bool:
     """Also those that no row names yet."""
     for key, size_bytes in site.files().items():
         wanted = readers.wanted.get(key.partition("/")[0])
-        if wanted is not None and size_bytes != len(expected(wanted)):
+        if wanted is not None and size_bytes != len(site.expected[wanted]):
             return False
     return True
 
@@ -155,13 +157,16 @@ def _check_leftovers(chaos: Chaos, home: make.Home, readers: Readers) -> None:
     chaos.expect(files == named, f"left over: {sorted(set(files) - set(named))}")
     chaos.expect(len(named) == len(readers.wanted), "a job has no file, or two")
     jobs = [home.services.jobs.get(job_id) for job_id in readers.wanted]
+    told = [home.services.jobs.manifests(job) for job in jobs if job is not None]
+    chaos.expect(all(len(manifests) == 1 for manifests in told), "a file without its manifest")
     chaos.count(attempts=sum(job.attempt for job in jobs if job is not None))
     chaos.count(lost=len(lost), left_over=len(set(files) - set(named)))
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make.home(tmp_path_factory.mktemp("loaded"), make.many_readings(ROWS)).settings.data
+    frames = (make.many_readings(ROWS), looks.NMI_READINGS)
+    return make.home(tmp_path_factory.mktemp("loaded"), *frames).settings.data
 
 
 @pytest.fixture
@@ -171,7 +176,8 @@ def home(loaded: Path, tmp_path: Path) -> make.Home:
 
 def test_killed_workers_lose_nothing(chaos: Chaos, home: make.Home, tmp_path: Path) -> None:
     with zygote(tmp_path) as processes:
-        kill_workers(chaos, one_machine(home, processes), kills=chaos.size(60, full=1000))
+        site = one_machine(home, processes, tmp_path)
+        kill_workers(chaos, site, kills=chaos.size(60, full=1000))
 
     assert chaos.found == []
 
@@ -185,8 +191,9 @@ def test_a_product_without_that_promise_is_caught(
     broken = chaos.toothless(variant)
 
     with zygote(tmp_path, variant) as processes:
+        site = one_machine(home, processes, tmp_path)
         for _ in range(10):
-            with_fault(broken, one_machine(home, processes))
+            with_fault(broken, site)
             if broken.found:
                 break
 
@@ -202,8 +209,8 @@ def with_fault(broken: Chaos, site: Site) -> None:
 
 @pytest.fixture
 def at(tmp_path: Path, postgres_url: str, s3: Store) -> Iterator[Machines]:
-    readings = make.many_readings(ROWS)
-    with servers.database(postgres_url) as url, machines(tmp_path, s3, url, readings) as made:
+    readings = (make.many_readings(ROWS), looks.NMI_READINGS)
+    with servers.database(postgres_url) as url, machines(tmp_path, s3, url, *readings) as made:
         yield made
 
 
@@ -212,7 +219,8 @@ def test_killed_workers_lose_nothing_in_postgresql_and_a_store(
     chaos: Chaos, at: Machines, tmp_path: Path
 ) -> None:
     with zygote(tmp_path, distributed=True) as processes:
-        kill_workers(chaos, distributed(at, processes), kills=chaos.size(40, full=600))
+        site = distributed(at, processes, tmp_path)
+        kill_workers(chaos, site, kills=chaos.size(40, full=600))
     check_leftovers(chaos, at)
 
     assert chaos.found == []
@@ -225,8 +233,9 @@ def test_a_store_whose_files_come_after_their_rows_is_caught(
     broken = chaos.toothless("commit_before_upload")
 
     with zygote(tmp_path, "commit_before_upload", distributed=True) as processes:
+        site = distributed(at, processes, tmp_path)
         for _ in range(10):
-            with_fault(broken, distributed(at, processes))
+            with_fault(broken, site)
             if broken.found:
                 break
 

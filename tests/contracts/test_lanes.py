@@ -4,6 +4,8 @@ import pytest
 
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_jobs import SqlJobs
+from meterport.domain.exports import ExportRequest
+from meterport.domain.fleets import Part
 from meterport.domain.jobs import Job, Lane, Lease
 from meterport.ports import JobStore
 from tests import make
@@ -88,3 +90,33 @@ def test_claims_at_once_leave_no_job_untaken(jobs: JobStore) -> None:
     rest = [job for job in (jobs.claim(LEASE) for _ in range(9)) if job is not None]
 
     assert {job.id for job in [*claimed, *rest] if job is not None} == ids
+
+
+def test_whoever_names_a_job_gets_that_one_or_none(jobs: JobStore) -> None:
+    older, named = added(jobs, "a"), added(jobs, "a")
+
+    first = jobs.claim(LEASE, only=named.id)
+    second = jobs.claim(LEASE, only=named.id)
+    of_another_lane = jobs.claim(LEASE, [Lane.LARGE], only=older.id)
+
+    assert first is not None
+    assert (first.id, second, of_another_lane) == (named.id, None, None)
+    assert claim(jobs).id == older.id
+
+
+def test_whoever_names_a_fleet_gets_its_parts_and_no_others(jobs: JobStore) -> None:
+    fleet, other = (
+        jobs.add(ExportRequest.of_fleet(["A", "B"], make.period()), owner="a").job for _ in "12"
+    )
+    planned = [Part(n, n - 1, n, make.period(), 60, is_last=n == 2) for n in (1, 2)]
+    for each in (jobs.claim(LEASE, only=fleet.id), jobs.claim(LEASE, only=other.id)):
+        assert each is not None
+        jobs.split(each, planned, source_version=1)
+
+    claimed = [jobs.claim(LEASE, only=other.id) for _ in range(3)]
+
+    assert [(job.id, job.part and job.part.number) for job in claimed if job] == [
+        (other.id, 1),
+        (other.id, 2),
+    ]
+    assert claim(jobs).id == fleet.id

@@ -18,8 +18,14 @@ from meterport.adapters import sql_tables
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_schema import revision, upgrade
-from meterport.domain.errors import ServiceUnavailable
+from meterport.domain.completeness import Completeness, Manifest
+from meterport.domain.errors import ManifestGone, ServiceUnavailable
+from meterport.domain.exports import ExportFile, ExportRequest
+from meterport.domain.fleets import Part
 from meterport.domain.jobs import JobStatus, Lease
+from meterport.domain.options import Compression, ExportOptions
+from meterport.domain.period import Period
+from meterport.services.read_manifest import read_manifest
 from tests import make
 
 # API.md, "The jobs table": name, type, nullable, default
@@ -56,6 +62,32 @@ CONTRACTS_OWN_INSERT = f"""
     INSERT INTO jobs (id, smart_meter_id, start_datetime, end_datetime)
     VALUES ('{A_JOB_ID}', '123', '2024-01-01 00:00:00', '2024-01-31 23:59:59')
 """  # noqa: S608  # a constant
+JANUARY = Period(datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 31, 23, 59, 59, tzinfo=UTC))
+A_FLEET = "2e500000-0000-4000-8000-000000000000"
+A_FLEET_AT_WORK = (
+    f"""
+    INSERT INTO jobs (id, smart_meter_id, start_datetime, end_datetime, parts_left)
+    VALUES ('{A_FLEET}', '*', '2024-01-01 00:00:00', '2024-01-01 01:00:00', 1)
+    """,  # noqa: S608  # a constant
+    *(
+        f"INSERT INTO job_meters VALUES ('{A_FLEET}', {position}, '{meter}')"  # noqa: S608
+        for position, meter in enumerate("AB")
+    ),
+    *(
+        f"""
+        INSERT INTO job_parts (job_id, number, first_meter, end_meter, start_datetime,
+            end_datetime, status, updated_at, attempt, crashes, retries, rows_written,
+            rows_expected, file_path, record_count, file_size_bytes, sha256)
+        VALUES ('{A_FLEET}', {number}, {number - 1}, {number}, '2024-01-01 00:00:00',
+            '2024-01-01 01:00:00', {end}, 60, {result})
+        """  # noqa: S608  # constants
+        for number, end, result in (
+            (1, "'completed', '2024-01-01 02:00:00', 1, 0, 0, 60", "'key', 60, 10, 'ab'"),
+            (2, "'pending', '2024-01-01 02:00:00', 1, 0, 0, 0", "null, null, null, null"),
+        )
+    ),
+)
+"""Before 0005: one part is done, the other one waits."""
 UPGRADE_WHEN_TOLD = """
 import sys
 import alembic.command
@@ -181,6 +213,46 @@ def test_a_job_that_waited_under_an_earlier_version_is_claimed(empty: Database) 
     claimed = SqlJobs(empty).claim(Lease("worker"))
     assert claimed is not None
     assert (claimed.id, claimed.attempt, claimed.retries) == (A_JOB_ID, 1, 0)
+
+
+def test_what_an_earlier_version_had_at_work_is_finished_by_this_one(empty: Database) -> None:
+    migrate(empty, "0004")
+    with empty.write() as connection:
+        for statement in (CONTRACTS_OWN_INSERT, *A_FLEET_AT_WORK):
+            connection.execute(text(statement))
+
+    upgrade(empty)
+
+    jobs = SqlJobs(empty)
+    claimed = [jobs.claim(Lease("worker")) for _ in range(3)]
+    whole, part = (job for job in claimed if job is not None)
+    assert (whole.id, whole.request) == (A_JOB_ID, ExportRequest("123", JANUARY))
+    assert part.part == Part(2, 1, 2, make.period(), 60, is_last=False)
+    assert (part.id, part.attempt, part.request.options) == (A_FLEET, 2, ExportOptions())
+    assert (jobs.meters(part), part.request.compression) == (["B"], Compression.NONE)
+
+
+def test_a_file_whose_parts_an_earlier_version_wrote_in_part_has_no_manifest(
+    empty: Database,
+) -> None:
+    migrate(empty, "0004")
+    with empty.write() as connection:
+        for statement in A_FLEET_AT_WORK:
+            connection.execute(text(statement))
+    upgrade(empty)
+    jobs = SqlJobs(empty)
+    part = jobs.claim(Lease("worker"))
+    assert part is not None
+    told = Manifest(Completeness("UTC", 0, None, None, 0, 0, {}, (), 0, 0, 0), b"")
+    assert jobs.complete(part, ExportFile(part.key, 60, 10, "ab"), told)
+    joining = jobs.claim(Lease("worker"))
+    assert joining is not None
+    assert jobs.complete(joining, ExportFile(joining.key_of_parts, 120, 20, "cd"))
+
+    ended = jobs.get(A_FLEET)
+    assert ended is not None
+    with pytest.raises(ManifestGone, match=A_FLEET):
+        next(read_manifest(ended, jobs.manifests(ended)))
 
 
 def migrate(database: Database, target: str) -> None:

@@ -11,7 +11,8 @@ from meterport.adapters.local_disk import LocalDisk
 from meterport.adapters.local_files import LocalFiles
 from meterport.adapters.object_store import StoreFiles
 from meterport.domain.errors import FileGenerationFailed, StorageFull
-from meterport.ports import ObjectStore, StoredObject
+from meterport.domain.exports import StoredObject
+from meterport.ports import ObjectStore
 from tests.brokers import Store
 from tests.contracts.conftest import largest_file, wait_until
 

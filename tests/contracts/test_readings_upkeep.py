@@ -1,6 +1,5 @@
 """Upkeep of readings: small files joined, a meter erased, damage named, a version copied."""
 
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
@@ -12,7 +11,6 @@ from polars.testing import assert_frame_equal
 
 from meterport.domain.errors import ImportBusy, SourceDataInvalid, SourceUnavailable, VersionGone
 from meterport.domain.readings import DEFAULT_COLUMNS, READING_SCHEMA, DamagedFile
-from meterport.encoders import FORMATS
 from meterport.ports import ReadingUpkeep
 from meterport.sources.delta_table import DataFile, data_files
 from meterport.sources.delta_upkeep import SMALL_FILES, DeltaUpkeep
@@ -63,9 +61,7 @@ def whole(readings: Readings, *meters: str, version: int | None = None) -> pl.Da
 
 
 def exported(readings: Readings, meter: str) -> bytes:
-    sink = io.BytesIO()
-    FORMATS["csv"].encode(readings.source.scan([meter], ALL, columns=DEFAULT_COLUMNS), sink)
-    return sink.getvalue()
+    return make.csv_bytes(readings.source.scan([meter], ALL, columns=DEFAULT_COLUMNS))
 
 
 def test_a_month_of_many_small_files_is_crowded(readings: Readings, upkeep: ReadingUpkeep) -> None:

@@ -147,6 +147,7 @@ def test_the_report_is_json_if_asked_for_and_nothing_else_is_written(tmp_path: P
                     "quality",
                 ],
                 "unknown_register_steps": 1,
+                "passed_over": {},
             }
         ],
         "rows_new": 5,
@@ -237,6 +238,11 @@ def test_a_zone_that_is_unknown_is_refused_with_the_remedy(zone: str) -> None:
     )
 
 
+KNOWN = (
+    "the name's ending tells the format; known: .csv, .parquet, .pq, .nem12, .xml, .ndjson, .jsonl"
+)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -244,9 +250,9 @@ def test_a_zone_that_is_unknown_is_refused_with_the_remedy(zone: str) -> None:
         ("none.parquet", "none.parquet: No such file or directory"),
         ("folder.csv", "folder.csv: Is a directory"),
         ("folder.parquet", "folder.parquet: Is a directory"),
-        (".", ".: the name's ending tells the format; known: .csv, .parquet, .pq"),
-        ("folder", "folder: the name's ending tells the format; known: .csv, .parquet, .pq"),
-        ("a.xlsx", "a.xlsx: the name's ending tells the format; known: .csv, .parquet, .pq"),
+        (".", f".: {KNOWN}"),
+        ("folder", f"folder: {KNOWN}"),
+        ("a.xlsx", f"a.xlsx: {KNOWN}"),
         ("header.csv", "header.csv: no rows below the header"),
     ],
 )

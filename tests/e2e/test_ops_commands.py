@@ -101,6 +101,8 @@ def test_jobs_are_listed_as_json(service: Service) -> None:
         "start": "2024-01-01T00:00:00Z",
         "end": "2024-01-01T01:00:00Z",
         "format": "csv",
+        "compression": "none",
+        "options": {},
         "status": "completed",
         "attempt": 1,
         "crashes": 0,

@@ -1,5 +1,7 @@
 """The README's commands, run as printed; only the port is a free one."""
 
+import gzip
+import json
 import re
 import shutil
 import socket
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tests import make
@@ -51,6 +54,42 @@ def test_the_curl_lines_work_as_printed(tmp_path: Path) -> None:
     assert (tmp_path / "smart_meter_123_20240101_20240131.csv").read_text() == make.csv_lines(
         "2024-01-01T00:00:00Z,123,0.5,2.1,230.1,9.1", "2024-01-01T00:01:00Z,123,0.6,2.1,230.1,9.1"
     )
+
+
+def test_the_lines_about_formats_work_as_printed(tmp_path: Path) -> None:
+    home = make.home(
+        tmp_path,
+        make.readings(0.5, 0.25, meter="123", interval_s=1800),
+        make.readings(1.0, meter="124", interval_s=1800),
+    )
+    (lines,) = shell_blocks("Formats")
+    assert lines.count("meterport export ") == len(lines.splitlines()) == 3
+
+    done = subprocess.run(
+        ["bash", "-e", "-c", f'meterport() {{ "{sys.executable}" -m meterport "$@"; }}\n{lines}'],
+        cwd=tmp_path,
+        env={
+            "METERPORT_DATA": str(home.settings.data),
+            "PYTHONPATH": str(ROOT / "src"),
+            "PATH": "/usr/bin:/bin",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "hours.csv").read_text() == (
+        make.HEADER + ",gap\n2024-01-01T01:00:00+01:00,123,0.75,2.1,230.1,9.1,\n"
+    )
+    feed = gzip.decompress((tmp_path / "green-button.xml.gz").read_bytes())
+    assert b"<value>500000</value>" in feed
+    table = pl.read_parquet(tmp_path / "all.parquet")
+    assert table["smart_meter_id"].to_list() == ["123", "123", "124"]
+    assert json.loads((tmp_path / "all.json").read_text())["energy_kwh"] == {
+        "123": 0.75,
+        "124": 1.0,
+    }
 
 
 def test_the_two_commands_are_targets_of_the_makefile() -> None:

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from meterport.domain.jobs import Job, Lease
+from meterport.domain.sheets import Sheet
 from meterport.encoders import FORMATS, csv
-from meterport.encoders.base import ExportFormat, Sink
+from meterport.encoders.base import Sink
 from meterport.services.work_job import Workplace
 from tests import make
 
@@ -50,13 +51,13 @@ def workplace(home: make.Home, **given: object) -> Workplace:
 def encode_with(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
     """Write the CSV, but do `action` after its first frame."""
 
-    def encode(frames: Iterable[pl.DataFrame], sink: Sink) -> None:
+    def body(frames: Iterable[pl.DataFrame], sink: Sink, sheet: Sheet) -> None:
         def interrupted() -> Iterable[pl.DataFrame]:
             for frame in frames:
                 yield frame
                 action()
 
-        csv.encode(interrupted(), sink)
+        csv.body(interrupted(), sink, sheet)
 
-    changed = {"csv": ExportFormat("csv", "text/csv", "csv", encode)}
+    changed = {"csv": replace(csv.FORMAT, body=body)}
     monkeypatch.setattr("meterport.services.run_export.FORMATS", dict(FORMATS) | changed)

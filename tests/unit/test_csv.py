@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from meterport.domain.readings import DEFAULT_COLUMNS, READING_SCHEMA
 from meterport.encoders import FORMATS
 from tests import make
+from tests.unit.sheets import sheet
 
 FLOATS = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 TIMES = st.integers(0, 7_258_118_400).map(
@@ -22,7 +23,7 @@ TIMES = st.integers(0, 7_258_118_400).map(
 
 def encoded(*frames: pl.DataFrame) -> str:
     sink = io.BytesIO()
-    FORMATS["csv"].encode([frame.select(DEFAULT_COLUMNS) for frame in frames], sink)
+    FORMATS["csv"].encode(frames, sink, sheet(DEFAULT_COLUMNS))
     return sink.getvalue().decode()
 
 

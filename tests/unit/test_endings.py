@@ -2,6 +2,7 @@
 
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -9,6 +10,7 @@ from sqlalchemy import update
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_tables import jobs as jobs_table
+from meterport.domain.completeness import Manifest
 from meterport.domain.errors import (
     ExportCancelled,
     ExportTimeout,
@@ -191,9 +193,16 @@ def raises(error: type[Exception], running: Heartbeat) -> bool:
 class CancelledAtTheEnd(SqlJobs):
     """Somebody calls the job off when its file is published and its row is not yet written."""
 
-    def complete(self, job: Job, file: ExportFile, *, keep: timedelta = KEEP_FILES) -> bool:
+    def complete(
+        self,
+        job: Job,
+        file: ExportFile,
+        manifest: Manifest | None = None,
+        *,
+        keep: timedelta = KEEP_FILES,
+    ) -> bool:
         self.cancel(job.id)
-        return super().complete(job, file, keep=keep)
+        return super().complete(job, file, manifest, keep=keep)
 
 
 def test_a_job_that_is_called_off_after_its_file_was_published_leaves_no_file(
@@ -285,13 +294,20 @@ class Away(SqlJobs):
         super().__init__(database)
         self._calls = list(calls)
 
-    def begin(self, job: Job, *, source_version: int | None, rows_expected: int) -> bool:
+    def begin(self, job: Job, **given: Any) -> bool:
         self._answer("begin")
-        return super().begin(job, source_version=source_version, rows_expected=rows_expected)
+        return super().begin(job, **given)
 
-    def complete(self, job: Job, file: ExportFile, *, keep: timedelta = KEEP_FILES) -> bool:
+    def complete(
+        self,
+        job: Job,
+        file: ExportFile,
+        manifest: Manifest | None = None,
+        *,
+        keep: timedelta = KEEP_FILES,
+    ) -> bool:
         self._answer("complete")
-        return super().complete(job, file, keep=keep)
+        return super().complete(job, file, manifest, keep=keep)
 
     def fail(self, job: Job, error: MeterportError) -> bool:
         self._answer("fail")
@@ -343,8 +359,8 @@ def test_a_version_that_an_erasure_takes_away_under_an_attempt_is_replaced_by_th
     class Erasing(SqlJobs):
         """Another meter is erased between the choice of the version and the first look at it."""
 
-        def begin(self, job: Job, *, source_version: int | None, rows_expected: int) -> bool:
-            begun = super().begin(job, source_version=source_version, rows_expected=rows_expected)
+        def begin(self, job: Job, **given: Any) -> bool:
+            begun = super().begin(job, **given)
             s = home.services
             s.erasures.begin("other")
             s.upkeep.erase("other", fence=lambda: None)

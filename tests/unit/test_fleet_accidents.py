@@ -299,7 +299,7 @@ def test_a_fleet_that_is_called_off_while_it_is_planned_ends_at_once(
         loaded.services.jobs.cancel(job.id)
         return parts(*args, **given)
 
-    monkeypatch.setattr("meterport.services.work_job.cut", planned)
+    monkeypatch.setattr("meterport.services.work_job.parts", planned)
     work_once(loaded)
 
     assert error_code(loaded, job) == "EXPORT_CANCELLED"

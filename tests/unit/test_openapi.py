@@ -87,3 +87,49 @@ def test_the_example_request_works_as_printed(
 
     assert answer.status_code == 202
     assert example == make.body()
+
+
+def test_a_request_says_every_format_and_compression(document: dict[str, object]) -> None:
+    body = operations(document)["create_export"]["requestBody"]
+    fields = body["content"]["application/json"]["schema"]["properties"]  # type: ignore[index]
+
+    assert fields["format"]["enum"] == ["csv", "json", "ndjson", "xml", "nem12", "parquet", "xlsx"]
+    assert fields["format"]["default"] == "csv"
+    assert fields["compression"]["enum"] == ["none", "gzip", "zstd", "auto"]
+    assert fields["compression"]["default"] == "none"
+
+
+@pytest.mark.parametrize("status", ["200", "206"])
+def test_a_download_may_have_the_type_of_any_format_or_compression(
+    document: dict[str, object], status: str
+) -> None:
+    responses = operations(document)["download_export"]["responses"]
+
+    assert set(responses[status]["content"]) == {  # type: ignore[index]
+        "text/csv",
+        "application/json",
+        "application/x-ndjson",
+        "application/atom+xml",
+        "application/vnd.apache.parquet",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "application/gzip",
+        "application/zstd",
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "changed"),
+    [
+        ("UNSUPPORTED_FORMAT", {"format": "doc"}),
+        ("UNSUPPORTED_COMPRESSION", {"compression": "rar"}),
+    ],
+)
+def test_the_example_of_a_refused_word_is_what_is_said(
+    client: TestClient, document: dict[str, object], code: str, changed: dict[str, object]
+) -> None:
+    responses = operations(document)["create_export"]["responses"]
+    examples = responses["422"]["content"]["application/json"]["examples"]  # type: ignore[index]
+
+    answer = client.post("/api/export/csv", json=make.body(**changed))
+
+    assert answer.json()["message"] == examples[code]["value"]["message"]

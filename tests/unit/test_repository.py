@@ -3,17 +3,22 @@
 import ast
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+import typer.main
 
+from meterport.cli import app
 from meterport.domain import errors
+from meterport.domain.options import DELIMITERS, LINE_ENDS, Compression, Layout
+from meterport.domain.shapes import Gaps, Label, Resolution
 from meterport.encoders import FORMATS
 from meterport.importers.base import UNITS
 from meterport.settings import PREFIX, Settings
 from meterport.web.errors import STATUS
 from tests.chaos import report
+from tests.unit import pages
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference.md"
@@ -107,16 +112,62 @@ def test_every_format_is_documented(format_name: str) -> None:
             "worker",
             "housekeeping",
             "import",
+            "export",
             "meters",
             "jobs",
             "jobs cancel",
         ),
-        *("jobs rerun", "doctor", "backup", "restore", "erase", "db upgrade", "config show"),
+        *(
+            "jobs rerun",
+            "jobs manifest",
+            "doctor",
+            "backup",
+            "restore",
+            "erase",
+            "db upgrade",
+            "config show",
+        ),
         "openapi",
     ],
 )
 def test_every_command_is_documented(command: str) -> None:
     assert f"`meterport {command}" in REFERENCE.read_text(encoding="utf-8")
+
+
+def export_options() -> set[str]:
+    command = typer.main.get_command(app).commands["export"]  # type: ignore[attr-defined]
+    return {name for parameter in command.params for name in parameter.opts if name[0] == "-"}
+
+
+def documented_options() -> dict[str, tuple[str, ...]]:
+    """The options in the reference's table, each with its words."""
+    rows = pages.table(pages.read("docs/reference.md"), "option", "words, the default first")
+    return {
+        option.partition(" ")[0]: pages.words(said)
+        for options, said, _ in rows
+        for option in pages.words(options)
+    }
+
+
+def test_every_option_of_an_export_is_documented() -> None:
+    assert set(documented_options()) == export_options()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--format", FORMATS),
+        ("--compression", Compression),
+        ("--resolution", Resolution),
+        ("--gaps", Gaps),
+        ("--interval-label", Label),
+        ("--layout", Layout),
+        ("--delimiter", [word for word in DELIMITERS if word.isprintable()]),
+        ("--line-end", LINE_ENDS),
+    ],
+)
+def test_every_word_of_an_option_is_documented(option: str, words: Iterable[str]) -> None:
+    assert documented_options()[option] == tuple(words)
 
 
 @pytest.mark.parametrize("unit", sorted({unit for units in UNITS.values() for unit in units}))

@@ -1,10 +1,8 @@
 """How an attempt ends: done, failed, handed back, lost; and what a later attempt reads."""
 
 import threading
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-import polars as pl
 import pytest
 from sqlalchemy import update
 
@@ -12,10 +10,9 @@ from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_tables import jobs as jobs_table
 from meterport.domain.jobs import Job, JobStatus, Lease
 from meterport.domain.readings import MeterSummary
-from meterport.encoders import FORMATS, csv
-from meterport.encoders.base import ExportFormat, Sink
 from meterport.services.work_job import Workplace, work_job
 from tests import make
+from tests.unit.exports import encode_with
 
 LEASE = Lease("w")
 
@@ -44,22 +41,6 @@ def content(home: make.Home, job: Job) -> str:
     assert job.file is not None
     with home.services.objects.open(job.file.key) as file:
         return file.read().decode()
-
-
-def encode_with(monkeypatch: pytest.MonkeyPatch, action: object) -> None:
-    """Write the CSV, but do `action` after its first frame."""
-
-    def encode(frames: Iterable[pl.DataFrame], sink: Sink) -> None:
-        def interrupted() -> Iterable[pl.DataFrame]:
-            for frame in frames:
-                yield frame
-                assert callable(action)
-                action()
-
-        csv.encode(interrupted(), sink)
-
-    changed = {"csv": ExportFormat("csv", "text/csv", "csv", encode)}
-    monkeypatch.setattr("meterport.services.run_export.FORMATS", dict(FORMATS) | changed)
 
 
 def test_nothing_to_do_is_said(home: make.Home) -> None:

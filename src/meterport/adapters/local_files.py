@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 from meterport import durable
 from meterport.domain.errors import FileGenerationFailed, StorageFull
-from meterport.ports import Draft, Space, StoredObject
+from meterport.domain.exports import StoredObject
+from meterport.ports import Draft, Space
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 

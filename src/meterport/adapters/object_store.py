@@ -22,7 +22,8 @@ from meterport.adapters.s3_client import S3_ERRORS
 from meterport.adapters.s3_links import S3Links
 from meterport.adapters.s3_uploads import unfinished_uploads
 from meterport.domain.errors import FileGenerationFailed, StartRefused, StorageUnavailable
-from meterport.ports import Draft, StoredObject
+from meterport.domain.exports import StoredObject
+from meterport.ports import Draft
 
 PART_BYTES = 8 << 20
 QUEUED_WRITES = 4

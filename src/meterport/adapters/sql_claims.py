@@ -20,30 +20,33 @@ from meterport.adapters.sql_database import Database, db_now
 from meterport.adapters.sql_job_parts import free_parts, has_free_part
 from meterport.adapters.sql_job_rows import get_job, is_free_job, part_of
 from meterport.adapters.sql_tables import job_parts, jobs
-from meterport.domain.jobs import Job, JobStatus, Lane, Lease
+from meterport.domain.jobs import Job, JobId, JobStatus, Lane, Lease
 
 CLAIM_TRIES = 5
 """Another worker may take the owner's last job between our look and our claim."""
 
 
-def claim(database: Database, lease: Lease, lanes: Collection[Lane]) -> Job | None:
+def claim(
+    database: Database, lease: Lease, lanes: Collection[Lane], only: JobId | None = None
+) -> Job | None:
+    wanted = and_(jobs.c.lane.in_(lanes), *([] if only is None else [jobs.c.id == only]))
     for _ in range(CLAIM_TRIES):
         # A look without the write lock first: idle workers poll every second.
         with database.read() as connection:
-            owner = connection.execute(_least_served_owner(lanes)).scalar()
+            owner = connection.execute(_least_served_owner(wanted)).scalar()
         if owner is None:
             return None
         with database.write() as connection:
-            job = _claim_of(connection, owner, lease, lanes)
+            job = _claim_of(connection, owner, lease, wanted)
         if job is not None:
             return job
     return None
 
 
 def _claim_of(
-    connection: Connection, owner: str, lease: Lease, lanes: Collection[Lane]
+    connection: Connection, owner: str, lease: Lease, wanted: ColumnElement[bool]
 ) -> Job | None:
-    mine = and_(jobs.c.owner == owner, jobs.c.lane.in_(lanes))
+    mine = and_(jobs.c.owner == owner, wanted)
     whole = connection.execute(_oldest_free_job(mine)).first()
     part = connection.execute(_oldest_free_part(mine)).first()
     if part is not None and (whole is None or part.created_at < whole.created_at):
@@ -90,13 +93,12 @@ def _oldest_free_part(mine: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-def _least_served_owner(lanes: Collection[Lane]) -> Select[Any]:
+def _least_served_owner(wanted: ColumnElement[bool]) -> Select[Any]:
     """Who has something free, and of them who has the fewest at work; then who waits longest."""
     columns = (jobs.c.owner, jobs.c.created_at)
-    in_lanes = jobs.c.lane.in_(lanes)
     free = union_all(
-        select(*columns).where(is_free_job(jobs), in_lanes),
-        select(*columns).where(has_free_part(), in_lanes),
+        select(*columns).where(is_free_job(jobs), wanted),
+        select(*columns).where(has_free_part(), wanted),
     ).subquery()
     running = _owners_at_work().subquery()
     # Counted once per owner, and not once more for each of its free jobs.

@@ -145,6 +145,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
     connection.execute(f"PRAGMA journal_mode={journal}")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+    # What is removed is gone from the file too: manifests tell of people's days.
+    connection.execute("PRAGMA secure_delete=ON")
 
 
 def wal_is_safe(version: tuple[int, ...]) -> bool:

@@ -18,6 +18,7 @@ from sqlalchemy import (
 from meterport.adapters.sql_database import Database, db_now
 from meterport.adapters.sql_job_parts import chunks, end_parts, forget_parts, lock_pending
 from meterport.adapters.sql_job_rows import NO_LEASE, failed_with
+from meterport.adapters.sql_manifests import drop_manifests
 from meterport.adapters.sql_tables import erasures, job_meters, jobs, leases
 from meterport.domain.errors import ExportCancelled
 from meterport.domain.jobs import JobStatus
@@ -79,6 +80,7 @@ def _call_off(connection: Connection, of_it: ColumnElement[bool]) -> None:
     connection.execute(
         update(jobs).where(of_it, jobs.c.status == JobStatus.COMPLETED).values(expires_at=db_now())
     )
+    drop_manifests(connection, of_it)
     for ids in chunks(lock_pending(connection, of_it)):
         connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(**ended))
         end_parts(connection, ids)

@@ -10,7 +10,15 @@ from meterport.adapters.sql_database import Database, db_now
 from meterport.adapters.sql_job_parts import chunks, files_of, free_parts, needed_parts
 from meterport.adapters.sql_job_rows import COLUMNS, is_expired, is_free_job, is_job_id, job_of
 from meterport.adapters.sql_jobs import IDEMPOTENCY_WINDOW
-from meterport.adapters.sql_tables import idempotency_keys, job_meters, job_parts, jobs, leases
+from meterport.adapters.sql_manifests import drop_manifests_of, expired_with_manifest
+from meterport.adapters.sql_tables import (
+    idempotency_keys,
+    job_manifests,
+    job_meters,
+    job_parts,
+    jobs,
+    leases,
+)
 from meterport.domain.exports import FLEET, ExportFile
 from meterport.domain.jobs import Job, JobId, JobStatus, Lane
 
@@ -70,6 +78,14 @@ class SqlJobArchive:
             found = connection.execute(union_all(unfinished, held)).scalars()
             return min((version for version in found if version is not None), default=None)
 
+    def drop_manifests(self) -> int:
+        with self._database.read() as connection:
+            ids = expired_with_manifest(connection)
+        if ids:
+            with self._database.write() as connection:
+                drop_manifests_of(connection, ids)
+        return len(ids)
+
     def forget(self, *, older_than: timedelta) -> int:
         """One batch; files that are still kept keep their records."""
         ended_long_ago = (
@@ -90,7 +106,7 @@ class SqlJobArchive:
         with self._database.write() as connection:
             of_them = idempotency_keys.c.job_id.in_(ids)
             connection.execute(delete(idempotency_keys).where(or_(spent, of_them)))
-            for table in (job_meters, job_parts):
+            for table in (job_meters, job_parts, job_manifests):
                 connection.execute(delete(table).where(table.c.job_id.in_(ids)))
             connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))
         return len(ids)

@@ -28,7 +28,9 @@ from meterport.adapters.sql_job_rows import (
     is_free,
     rows_written,
 )
+from meterport.adapters.sql_manifests import drop_manifests_of, keep_manifest
 from meterport.adapters.sql_tables import job_meters, job_parts, jobs
+from meterport.domain.completeness import Manifest
 from meterport.domain.exports import ExportFile
 from meterport.domain.fleets import Part
 from meterport.domain.jobs import Job, JobId, JobStatus
@@ -74,7 +76,9 @@ def insert_parts(connection: Connection, job: Job, parts: Sequence[Part]) -> Non
     connection.execute(insert(job_parts).values(updated_at=db_now()), rows)
 
 
-def complete_part(connection: Connection, job: Job, file: ExportFile) -> bool:
+def complete_part(
+    connection: Connection, job: Job, file: ExportFile, manifest: Manifest | None
+) -> bool:
     if not lock_pending(connection, jobs.c.id == job.id):
         return False
     done = connection.execute(
@@ -92,6 +96,8 @@ def complete_part(connection: Connection, job: Job, file: ExportFile) -> bool:
         )
     )
     if done.rowcount:
+        if manifest is not None:
+            keep_manifest(connection, job, manifest)
         connection.execute(
             update(jobs)
             .where(jobs.c.id == job.id)
@@ -120,6 +126,7 @@ def forget_parts(connection: Connection, of_jobs: ColumnElement[bool]) -> None:
         anew = {"rows_written": rows_written, "attempt": _newest_attempt, **NO_LEASE}
         connection.execute(update(jobs).where(in_parts).values(**anew))
         connection.execute(delete(job_parts).where(parts_of_them))
+        drop_manifests_of(connection, ids)
         connection.execute(update(jobs).where(these).values(parts_left=None, source_version=None))
 
 
@@ -148,9 +155,10 @@ def _lock_parts(connection: Connection, parts: ColumnElement[bool]) -> None:
     connection.execute(select(*in_order).where(parts).order_by(*in_order).with_for_update())
 
 
-def end_parts(connection: Connection, ids: Collection[str]) -> None:
+def end_parts(connection: Connection, ids: Sequence[str]) -> None:
     """Of jobs that have ended without a file; whoever is at one of the parts has lost it."""
     connection.execute(delete(job_parts).where(job_parts.c.job_id.in_(ids)))
+    drop_manifests_of(connection, ids)
 
 
 def files_of(connection: Connection, job_id: str) -> list[ExportFile]:
@@ -200,6 +208,7 @@ def _values(job: Job, part: Part) -> dict[str, Any]:
         "start_datetime": part.period.start,
         "end_datetime": part.period.end,
         "rows_expected": part.rows_expected,
+        "is_last": part.is_last,
         "status": JobStatus.PENDING,
         # Beyond what the attempts of an earlier plan were called.
         "attempt": job.attempt - 1,

@@ -1,5 +1,6 @@
 """A row of `jobs` as a Job, and the conditions on rows that several statements share."""
 
+import json
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,7 @@ from meterport.domain.errors import MeterportError
 from meterport.domain.exports import ExportFile, ExportRequest
 from meterport.domain.fleets import Part
 from meterport.domain.jobs import Job, JobError, JobId, JobStatus, Lane
+from meterport.domain.options import Compression, ExportOptions
 from meterport.domain.period import Period
 
 NO_LEASE: dict[str, None] = {"worker_id": None, "lease_until": None}
@@ -117,7 +119,11 @@ def job_of(row: Row[Any]) -> Job:
     return Job(
         id=JobId(row.id),
         request=ExportRequest(
-            row.smart_meter_id, Period(row.start_datetime, row.end_datetime), row.format
+            row.smart_meter_id,
+            Period(row.start_datetime, row.end_datetime),
+            row.format,
+            compression=Compression(row.compression),
+            options=_options(row.options),
         ),
         status=JobStatus(row.status),
         created_at=row.created_at,
@@ -142,7 +148,14 @@ def job_of(row: Row[Any]) -> Job:
 def part_of(job: Job, row: Row[Any]) -> Job:
     """The job as an attempt at one of its parts sees it, from a row of `job_parts`."""
     period = Period(row.start_datetime, row.end_datetime)
-    part = Part(row.number, row.first_meter, row.end_meter, period, row.rows_expected)
+    part = Part(
+        row.number,
+        row.first_meter,
+        row.end_meter,
+        period,
+        row.rows_expected,
+        is_last=row.is_last,
+    )
     return replace(job, part=part, attempt=row.attempt, crashes=row.crashes, retries=row.retries)
 
 
@@ -151,6 +164,10 @@ def file_of(row: Row[Any]) -> ExportFile | None:
     if row.status != JobStatus.COMPLETED:
         return None
     return ExportFile(row.file_path, row.record_count, row.file_size_bytes, row.sha256)
+
+
+def _options(text: str | None) -> ExportOptions:
+    return ExportOptions() if text is None else ExportOptions.requested(json.loads(text))
 
 
 def _error(row: Row[Any]) -> JobError | None:

@@ -1,12 +1,13 @@
 """JobStore over SQLAlchemy Core; one set of statements for SQLite and PostgreSQL."""
 
 import hashlib
+import json
 import uuid
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, false, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, false, func, or_, select, update
 from sqlalchemy import insert as insert_into
 from sqlalchemy.exc import IntegrityError
 
@@ -32,7 +33,9 @@ from meterport.adapters.sql_job_rows import (
     lock,
     table_of,
 )
+from meterport.adapters.sql_manifests import keep_manifest, manifests_of
 from meterport.adapters.sql_tables import idempotency_keys, jobs
+from meterport.domain.completeness import Manifest
 from meterport.domain.errors import (
     ExportCancelled,
     ExportNotCancellable,
@@ -42,9 +45,9 @@ from meterport.domain.errors import (
 )
 from meterport.domain.exports import ExportFile, ExportRequest
 from meterport.domain.fleets import Part
-from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, JobStatus, Lane, Lease
+from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, JobStatus, Lane, Lease, Submission
+from meterport.domain.options import Compression
 from meterport.domain.period import iso_utc
-from meterport.ports import Submission
 
 IDEMPOTENCY_WINDOW = timedelta(hours=24)
 
@@ -62,7 +65,12 @@ class SqlJobs:
         source_version: int | None = None,
         lane: Lane = Lane.SMALL,
     ) -> Submission:
-        further = {"source_version": source_version, "lane": lane}
+        further = {
+            "source_version": source_version,
+            "lane": lane,
+            "compression": request.compression,
+            "options": _options(request),
+        }
         try:
             return self._add(request, owner, idempotency_key, further)
         except IntegrityError:
@@ -102,11 +110,29 @@ class SqlJobs:
         with self._database.read() as connection:
             return files_of(connection, job.id)
 
-    def claim(self, lease: Lease, lanes: Collection[Lane] = tuple(Lane)) -> Job | None:
-        return claim(self._database, lease, lanes)
+    def manifests(self, job: Job) -> Sequence[Manifest]:
+        with self._database.read() as connection:
+            return manifests_of(connection, job)
 
-    def begin(self, job: Job, *, source_version: int | None, rows_expected: int) -> bool:
-        return self._change(job, source_version=source_version, rows_expected=rows_expected)
+    def claim(
+        self, lease: Lease, lanes: Collection[Lane] = tuple(Lane), *, only: JobId | None = None
+    ) -> Job | None:
+        return claim(self._database, lease, lanes, only)
+
+    def begin(
+        self,
+        job: Job,
+        *,
+        source_version: int | None,
+        rows_expected: int,
+        compression: Compression | None = None,
+    ) -> bool:
+        return self._change(
+            job,
+            source_version=source_version,
+            rows_expected=_expected(rows_expected),
+            compression=compression or job.request.compression,
+        )
 
     def renew(self, job: Job, lease: Lease, *, rows_written: int) -> Hold:
         row = table_of(job)
@@ -125,9 +151,19 @@ class SqlJobs:
             return Hold.LOST
         return Hold.CANCELLED if found.called_off else Hold.HELD
 
-    def split(self, job: Job, parts: Sequence[Part], *, source_version: int | None) -> bool:
-        expected = sum(part.rows_expected for part in parts)
-        planned = {"parts_left": len(parts), "rows_expected": expected}
+    def split(
+        self,
+        job: Job,
+        parts: Sequence[Part],
+        *,
+        source_version: int | None,
+        compression: Compression | None = None,
+    ) -> bool:
+        planned = {
+            "parts_left": len(parts),
+            "rows_expected": _expected(sum(part.rows_expected for part in parts)),
+            "compression": compression or job.request.compression,
+        }
         with self._database.write() as connection:
             done = _change(
                 connection,
@@ -157,22 +193,33 @@ class SqlJobs:
             forget_parts(connection, jobs.c.id == job.id)
         return True
 
-    def complete(self, job: Job, file: ExportFile, *, keep: timedelta = KEEP_FILES) -> bool:
-        if job.part is not None:
-            with self._database.write() as connection:
-                return complete_part(connection, job, file)
-        return self._change(
-            job,
-            ~jobs.c.cancel_requested,
-            status=JobStatus.COMPLETED,
-            file_path=file.key,
-            record_count=file.rows,
-            rows_written=file.rows,
-            file_size_bytes=file.size_bytes,
-            sha256=file.sha256,
-            expires_at=db_now(keep),
-            **NO_LEASE,
-        )
+    def complete(
+        self,
+        job: Job,
+        file: ExportFile,
+        manifest: Manifest | None = None,
+        *,
+        keep: timedelta = KEEP_FILES,
+    ) -> bool:
+        with self._database.write() as connection:
+            if job.part is not None:
+                return complete_part(connection, job, file, manifest)
+            done = _change(
+                connection,
+                job,
+                ~jobs.c.cancel_requested,
+                status=JobStatus.COMPLETED,
+                file_path=file.key,
+                record_count=file.rows,
+                rows_written=file.rows,
+                file_size_bytes=file.size_bytes,
+                sha256=file.sha256,
+                expires_at=db_now(keep),
+                **NO_LEASE,
+            )
+            if done and manifest is not None:
+                keep_manifest(connection, job, manifest)
+        return done
 
     def fail(self, job: Job, error: MeterportError) -> bool:
         with self._database.write() as connection:
@@ -215,6 +262,11 @@ class SqlJobs:
     def _change(self, job: Job, *conditions: ColumnElement[bool], **values: Any) -> bool:
         with self._database.write() as connection:
             return _change(connection, job, *conditions, **values)
+
+
+def _expected(rows: int) -> ColumnElement[int]:
+    """Not what a later attempt finds, so that no percentage goes back."""
+    return func.coalesce(jobs.c.rows_expected, rows)
 
 
 def _change(
@@ -300,5 +352,14 @@ def _digest(request: ExportRequest) -> str:
     start, end = iso_utc(request.period.start), iso_utc(request.period.end)
     # What was asked for, and not what "all" happened to be then.
     fleet = ("all",) if request.wants_all else request.fleet
-    said = "\n".join((request.smart_meter_id, start, end, request.format, *fleet))
+    # What goes without saying is left out: keys of an earlier release still know their requests.
+    # No meter's name has a "=".
+    compression = "" if request.compression is Compression.NONE else f"={request.compression}"
+    looks = [word for word in (compression, _options(request)) if word]
+    said = "\n".join((request.smart_meter_id, start, end, request.format, *looks, *fleet))
     return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _options(request: ExportRequest) -> str | None:
+    words = request.options.words()
+    return json.dumps(words, sort_keys=True) if words else None

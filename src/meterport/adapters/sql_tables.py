@@ -7,6 +7,7 @@ from sqlalchemy import (
     Column,
     ForeignKey,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -54,8 +55,11 @@ jobs = Table(
     Column("expires_at", UtcDateTime),
     Column("lane", String, nullable=False),
     Column("parts_left", Integer),
+    Column("compression", String, nullable=False),
+    Column("options", Text),
 )
-"""`parts_left`: of a job whose file is made in parts, how many are not finished; else null."""
+"""`parts_left`: of a job whose file is made in parts, how many are not finished; else null.
+`options`: ExportOptions.words as JSON; null where nothing but defaults was asked for."""
 
 job_meters = Table(
     "job_meters",
@@ -89,8 +93,19 @@ job_parts = Table(
     Column("record_count", BigInteger),
     Column("file_size_bytes", BigInteger),
     Column("sha256", String),
+    Column("is_last", Boolean, nullable=False),
 )
 """Parts of unfinished and completed jobs, pending or completed; the columns are those of `jobs`."""
+
+job_manifests = Table(
+    "job_manifests",
+    metadata,
+    Column("job_id", JOB_ID, ForeignKey("jobs.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("about", Text, nullable=False),
+    Column("days", LargeBinary, nullable=False),
+)
+"""Of files that are kept, each of its parts; number 0 where there are none. See Manifest."""
 
 idempotency_keys = Table(
     "idempotency_keys",

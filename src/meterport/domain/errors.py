@@ -7,13 +7,16 @@ MeterportError
 ├── InvalidRequest              the request breaks a rule; nothing was stored
 │   ├── MissingField · InvalidSmartMeterId · StartNotInPast · InvalidDateRange
 │   ├── DateRangeTooSmall · DateRangeTooLarge · UnsupportedFormat · UnsupportedCompression
+│   ├── InvalidResolution · InvalidTimezone · InvalidColumns
 │   └── IdempotencyKeyInvalid · IdempotencyKeyReused
 ├── ExportError                 the job fails
-│   ├── SmartMeterNotFound · SourceDataInvalid · ExportLimitExceeded
-│   ├── ExportCancelled · ExportTimeout · ExportCrashed · InternalError
-│   └── SourceUnavailable · VersionGone · FileGenerationFailed · StorageFull    (retryable)
+│   ├── SmartMeterNotFound · SourceDataInvalid · ExportLimitExceeded · FormatCannotHold
+│   ├── ResolutionTooFine · ExportCancelled · ExportTimeout · ExportCrashed · InternalError
+│   ├── SourceUnavailable · VersionGone · FileGenerationFailed · StorageFull    (retryable)
+│   └── AskedVersionGone
 ├── DownloadError               the file cannot be had (now)
-│   └── ExportNotReady · ExportFailed · ExportDamaged · ExportExpired · RangeNotSatisfiable
+│   ├── ExportNotReady · ExportFailed · ExportDamaged · ExportExpired · RangeNotSatisfiable
+│   └── ManifestGone
 ├── JobNotFound · ExportNotCancellable      what is asked of a job cannot be done
 ├── LeaseTaken                  another process is at it              (retryable)
 ├── ServiceUnavailable          the database does not answer         (retryable)
@@ -76,6 +79,18 @@ class UnsupportedCompression(InvalidRequest):
     code = "UNSUPPORTED_COMPRESSION"
 
 
+class InvalidResolution(InvalidRequest):
+    code = "INVALID_RESOLUTION"
+
+
+class InvalidTimezone(InvalidRequest):
+    code = "INVALID_TIMEZONE"
+
+
+class InvalidColumns(InvalidRequest):
+    code = "INVALID_COLUMNS"
+
+
 class IdempotencyKeyInvalid(InvalidRequest):
     code = "IDEMPOTENCY_KEY_INVALID"
 
@@ -124,6 +139,25 @@ class ExportLimitExceeded(ExportError):
     code = "EXPORT_LIMIT_EXCEEDED"
 
 
+class FormatCannotHold(ExportError):
+    """The format would lose what was measured; the message names where, the details what to do."""
+
+    code = "FORMAT_CANNOT_HOLD"
+
+
+class ResolutionTooFine(ExportError):
+    """A reading is longer than the intervals that were asked for."""
+
+    code = "RESOLUTION_TOO_FINE"
+
+    def __init__(self, smart_meter_id: str, interval_s: int, resolution: str) -> None:
+        super().__init__(
+            f"Smart meter '{smart_meter_id}' has readings of {interval_s} seconds, which cannot "
+            f"be divided into intervals of {resolution}",
+            "Ask for resolution raw, or for a coarser one",
+        )
+
+
 class VersionGone(ExportError):
     """Retention or an erasure removed that version; the next attempt reads another."""
 
@@ -134,6 +168,19 @@ class VersionGone(ExportError):
         super().__init__(
             f"Version {version} of the readings is no longer kept; the newest is {newest}",
             "Ask for the export again to get the newest version",
+        )
+
+
+class AskedVersionGone(VersionGone):
+    """No other version would be what was asked for."""
+
+    retryable = False
+
+    def __init__(self, version: int, *, newest: int | None) -> None:
+        ExportError.__init__(
+            self,
+            f"Version {version} of the readings is not kept; the newest is {newest}",
+            "Ask for a version that is kept, or leave as_of out to get the newest",
         )
 
 
@@ -212,6 +259,15 @@ class ExportDamaged(DownloadError):
 
 class ExportExpired(DownloadError):
     code = "EXPORT_EXPIRED"
+
+
+class ManifestGone(DownloadError):
+    """Files that an older release wrote have none."""
+
+    code = "MANIFEST_GONE"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"the export {job_id} has no manifest; run it again to get one")
 
 
 class RangeNotSatisfiable(DownloadError):

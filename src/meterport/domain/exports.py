@@ -1,11 +1,12 @@
 """What is asked for, and what was written."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
 from meterport.domain.errors import InvalidRequest, InvalidSmartMeterId, shown
+from meterport.domain.options import Compression, ExportOptions
 from meterport.domain.period import Period
 from meterport.domain.readings import SMART_METER_ID
 
@@ -19,7 +20,7 @@ class ExportRequest:
 
     `format` is a name in FORMATS. `fleet`: the meters in order, where smart_meter_id is FLEET;
     `wants_all`: they are all that were known when it was asked for. A job that was read back
-    carries neither, see JobStore.meters.
+    carries neither, see JobStore.meters. AUTO as compression lasts until the job has begun.
     """
 
     smart_meter_id: str
@@ -27,6 +28,8 @@ class ExportRequest:
     format: str = "csv"
     fleet: tuple[str, ...] = ()
     wants_all: bool = False
+    compression: Compression = Compression.NONE
+    options: ExportOptions = field(default_factory=ExportOptions)
 
     def __post_init__(self) -> None:
         if self.smart_meter_id != FLEET:
@@ -42,22 +45,27 @@ class ExportRequest:
         format: str = "csv",  # noqa: A002 - the contract's word
         *,
         wants_all: bool = False,
+        compression: Compression = Compression.NONE,
+        options: ExportOptions = ExportOptions(),  # noqa: B008 - it is frozen
     ) -> Self:
         """Order and repetitions do not matter: the file is in order of the ids."""
         fleet = tuple(sorted({check_smart_meter_id(meter) for meter in meters}))
         if not fleet:
             raise InvalidRequest("smart_meter_ids is empty; name at least one meter")
-        return cls(FLEET, period, format, fleet, wants_all)
+        return cls(FLEET, period, format, fleet, wants_all, compression, options)
 
     @property
     def is_fleet(self) -> bool:
         return self.smart_meter_id == FLEET
 
-    def filename(self, extension: str) -> str:
-        """The name under which a client saves the file; dates in UTC, as requested."""
+    def filename(self, extension: str, meter: str = "") -> str:
+        """The name under which a client saves the file; dates in UTC, as requested.
+
+        `meter`: of one of a fleet, where each has a file.
+        """
         start, end = (_yyyymmdd(bound) for bound in (self.period.start, self.period.end))
-        meters = "smart_meters" if self.is_fleet else f"smart_meter_{self.smart_meter_id}"
-        return f"{meters}_{start}_{end}.{extension}"
+        one = meter or ("" if self.is_fleet else self.smart_meter_id)
+        return f"{f'smart_meter_{one}' if one else 'smart_meters'}_{start}_{end}.{extension}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,14 @@ class ExportFile:
     rows: int
     size_bytes: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """`fingerprint` changes whenever the bytes may have changed."""
+
+    size_bytes: int
+    fingerprint: str
 
 
 def check_smart_meter_id(value: object) -> str:

@@ -150,3 +150,11 @@ class Job:
         if self.status is not JobStatus.PENDING or not self.rows_written:
             return None
         return Progress(self.rows_written, max(self.rows_written, self.rows_expected or 0))
+
+
+@dataclass(frozen=True)
+class Submission:
+    """`replayed`: an earlier request with the same idempotency key had made the job already."""
+
+    job: Job
+    replayed: bool

@@ -68,12 +68,19 @@ class MeterSummary:
             self.rows + later.rows,
         )
 
-    def expected_rows(self, period: Period) -> int:
-        """How many rows there would be without gaps, between its first and last reading."""
+    def expected_rows(self, period: Period, *, step_s: int = 0) -> int:
+        """How many rows there would be without gaps, between its first and last reading.
+
+        `step_s`: of the intervals that readings are merged to, where they are longer.
+        """
         start = max(period.start, self.first)
-        interval = timedelta(seconds=self.interval_s)
-        end = min(period.end, self.last + interval)
-        return max(0, -((start - end) // interval))
+        end = min(period.end, self.end)
+        step = timedelta(seconds=max(step_s, self.interval_s))
+        return max(0, -((start - end) // step))
+
+    @property
+    def end(self) -> datetime:
+        return self.last + timedelta(seconds=self.interval_s)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
-from meterport.encoders import csv
+from meterport.encoders import csv, espi, json, ndjson, nem12, parquet, xlsx
 from meterport.encoders.base import ExportFormat
 
-FORMATS: Mapping[str, ExportFormat] = {f.name: f for f in (csv.FORMAT,)}
+FORMATS: Mapping[str, ExportFormat] = {
+    module.FORMAT.name: module.FORMAT for module in (csv, json, ndjson, espi, nem12, parquet, xlsx)
+}

@@ -2,25 +2,58 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol
 
 import polars as pl
+
+from meterport.domain.readings import DEFAULT_COLUMNS
+from meterport.domain.sheets import Sheet
 
 
 class Sink(Protocol):
     def write(self, data: bytes, /) -> object: ...
 
 
-Encoder = Callable[[Iterable[pl.DataFrame], Sink], None]
-"""Writes frames of READING_SCHEMA's default columns to a sink, one frame in memory."""
+Encoder = Callable[[Iterable[pl.DataFrame], Sink, Sheet], None]
+"""Writes frames with the sheet's columns to a sink, one frame in memory."""
+
+
+class Cut(IntEnum):
+    """Where the bodies of several files may be put together to one: never, between meters,
+    or anywhere between rows."""
+
+    NEVER = 0
+    METERS = 1
+    ROWS = 2
+
+
+def nothing(sheet: Sheet) -> bytes:
+    return b""
 
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """`append` writes what follows an earlier part of the same file; None: it has no parts."""
+    """A file is head, body and foot.
+
+    `columns`: those of a file unless others are asked for.
+    `needs`: what the body is made of, whatever is asked for; values that were not asked for then
+    come as null. None: the columns that are asked for.
+    `row_bytes`: about how long a row is; 0 where the format itself compresses.
+    """
 
     name: str
     media_type: str
     extension: str
-    encode: Encoder
-    append: Encoder | None = None
+    body: Encoder
+    head: Callable[[Sheet], bytes] = nothing
+    foot: bytes = b""
+    cut: Cut = Cut.NEVER
+    columns: tuple[str, ...] = DEFAULT_COLUMNS
+    needs: tuple[str, ...] | None = None
+    row_bytes: int = 0
+
+    def encode(self, frames: Iterable[pl.DataFrame], sink: Sink, sheet: Sheet) -> None:
+        sink.write(self.head(sheet))
+        self.body(frames, sink, sheet)
+        sink.write(self.foot)

@@ -4,13 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from meterport.domain.errors import ImportRefused
-from meterport.importers import csv, parquet
+from meterport.importers import csv, green_button, ndjson, nem12, parquet
 from meterport.importers.base import ImportFormat
 
-IMPORTERS: Mapping[str, ImportFormat] = {f.name: f for f in (csv.FORMAT, parquet.FORMAT)}
+IMPORTERS: Mapping[str, ImportFormat] = {
+    f.name: f
+    for f in (csv.FORMAT, parquet.FORMAT, nem12.FORMAT, green_button.FORMAT, ndjson.FORMAT)
+}
 
 
 def importer_for(path: Path) -> ImportFormat:
+    """By the name's ending, but NEM12 files, which end in .csv too, by how they begin."""
+    if path.suffix.lower() in csv.FORMAT.extensions and nem12.is_nem12(path):
+        return nem12.FORMAT
     for importer in IMPORTERS.values():
         if path.suffix.lower() in importer.extensions:
             return importer

@@ -104,6 +104,8 @@ class FileReport:
     ignored_columns: list[str] = field(default_factory=list)
     missing_columns: list[str] = field(default_factory=list)
     unknown_register_steps: int = 0
+    passed_over: dict[str, int] = field(default_factory=dict)
+    """What a file holds besides readings, and how many values or records of it."""
 
 
 @dataclass(frozen=True)

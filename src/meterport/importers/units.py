@@ -36,6 +36,15 @@ def differences(counts: pl.Series, following: pl.Series, units_in_ours: float) -
     return _series(counts.name, _quotient(used, places, units_in_ours))
 
 
+def sums(values: Floats, more: Floats) -> Floats:
+    """`values` + `more`, shown with the places of the longer one; NaN where one of them is."""
+    places = np.maximum(_decimals(values), _decimals(more))
+    places[(_decimals(values) == NONE) | (_decimals(more) == NONE)] = NONE
+    scale = _SCALES[places]
+    exact = (np.rint(values * scale) + np.rint(more * scale)) / scale
+    return np.where(places == NONE, values + more, exact)
+
+
 def _quotient(values: Floats, places: npt.NDArray[np.int8], units_in_ours: float) -> Floats:
     digits = np.rint(values * _SCALES[places])
     times, divisor = max(1.0, round(1 / units_in_ours)), max(1.0, units_in_ours)

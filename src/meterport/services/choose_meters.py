@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from meterport.domain.errors import ExportLimitExceeded, InvalidRequest, shown
 from meterport.domain.exports import ExportRequest
+from meterport.domain.options import Compression, ExportOptions
 from meterport.domain.period import Period
 from meterport.ports import MeterCatalog, ReadingSource
 from meterport.services.refresh_meters import refresh_meters
@@ -27,20 +28,25 @@ def choose_meters(
     source: ReadingSource,
     catalog: MeterCatalog,
     format: str = "csv",  # noqa: A002 - the contract's word
+    compression: Compression = Compression.NONE,
+    options: ExportOptions = ExportOptions(),  # noqa: B008 - it is frozen
 ) -> ExportRequest:
     """The request for a list of meters, or for ALL that are known now.
 
     A meter of the list that is not known is found by the job, which fails with its name.
     """
-    if asked == ALL:
+    wants_all = asked == ALL
+    if wants_all:
         refresh_meters(source=source, catalog=catalog)
         known = [meter.smart_meter_id for meter in catalog.all()]
         if not known:
             raise InvalidRequest("there is no meter yet; import readings first")
-        return ExportRequest.of_fleet(known, period, format, wants_all=True)
+        asked = known
     if not isinstance(asked, list | tuple):
         raise InvalidRequest(f"smart_meter_ids must be a list or 'all', not {shown(asked)}")
-    return ExportRequest.of_fleet(asked, period, format)
+    return ExportRequest.of_fleet(
+        asked, period, format, wants_all=wants_all, compression=compression, options=options
+    )
 
 
 def check_meters(meters: Sequence[str], limits: Limits) -> None:

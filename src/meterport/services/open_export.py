@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from meterport.domain.errors import ExportDamaged, ExportExpired, ExportFailed, ExportNotReady
-from meterport.domain.exports import ExportFile
+from meterport.domain.exports import ExportFile, StoredObject
 from meterport.domain.jobs import Job, JobStatus
-from meterport.ports import ObjectStore, StoredObject
+from meterport.ports import ObjectStore
 from meterport.services.joined_file import joined
 
 _REMEMBERED = 100_000

@@ -1,21 +1,166 @@
-"""Write one job's file: readings → rows → bytes → a published file."""
+"""Write one job's file: readings → the shape asked for → bytes → a published file."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 import polars as pl
 
-from meterport.domain.errors import SmartMeterNotFound
+from meterport.domain.completeness import Manifest
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job
-from meterport.domain.readings import DEFAULT_COLUMNS, MeterSummary
+from meterport.domain.options import ExportOptions, Layout
+from meterport.domain.period import SHORTEST, Period, to_the_second
+from meterport.domain.readings import READING_SCHEMA, VALUE_COLUMNS, MeterSummary
+from meterport.domain.shapes import Shape
+from meterport.domain.sheets import Sheet
 from meterport.encoders import FORMATS
-from meterport.encoders.base import Encoder
-from meterport.ports import Draft, MeterCatalog, ObjectStore, ReadingSource
-from meterport.services.refresh_meters import refresh_meters
+from meterport.encoders.archive import encode_each
+from meterport.encoders.base import ExportFormat, Sink
+from meterport.encoders.compression import compressed
+from meterport.ports import Draft, ObjectStore, ReadingSource
+from meterport.services.manifest import NEEDS, Counting, counted
+from meterport.services.shape import shaped
 
 SLICE_ROWS = 50_000
 """Progress is told, and a lost lease noticed, once a slice."""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Whose readings a job writes. `known`: what the version that it reads knows of them.
+
+    `meters`: all of the job's, in order, also those without readings; `known` those of its part.
+    """
+
+    meters: tuple[str, ...]
+    known: Sequence[MeterSummary]
+
+
+@dataclass(frozen=True)
+class Written:
+    file: ExportFile
+    manifest: Manifest
+
+
+def run_export(
+    job: Job,
+    fleet: Fleet,
+    *,
+    source: ReadingSource,
+    objects: ObjectStore,
+    report: Callable[[int], None],
+) -> Written:
+    """Write the file of the job, or of its part, and return what was written.
+
+    `report` gets the rows so far, often, and may raise to end the attempt. Safe to repeat:
+    the key names the job and the attempt, and a failed run leaves no object behind.
+    """
+    task = _Task(job, fleet)
+    counting = Counting(task.options.shape.zone, task.existence)
+    rows = Rows(report)
+    read = counted(rows.heard(task.scan(source)), counting, task.period, fleet.known)
+    with objects.draft(job.key) as draft:
+        sink = Measured(draft)
+        with compressed(sink, job.request.compression) as unpacked:
+            task.encode(rows.counted(task.shaped(read)), unpacked, _made_at(job, source))
+        draft.publish()
+    file = ExportFile(job.key, rows.written, sink.size_bytes, sink.sha256)
+    return Written(file, counting.result())
+
+
+def _made_at(job: Job, source: ReadingSource) -> datetime:
+    """Of a source without versions, when the export was asked for: its attempts agree on that."""
+    if job.source_version is None:
+        return to_the_second(job.created_at)
+    return to_the_second(source.made_at(job.source_version))
+
+
+@dataclass(frozen=True)
+class _Task:
+    job: Job
+    fleet: Fleet
+
+    @property
+    def format(self) -> ExportFormat:
+        return FORMATS[self.job.request.format]
+
+    @property
+    def options(self) -> ExportOptions:
+        return self.job.request.options
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.options.shape.columns or self.format.columns
+
+    @property
+    def period(self) -> Period:
+        return self.job.request.period if self.job.part is None else self.job.part.period
+
+    @property
+    def existence(self) -> Period:
+        """No longer than there are readings: a zone's rules are looked up day by day."""
+        start = min((meter.first for meter in self.fleet.known), default=self.period.start)
+        end = max((meter.end for meter in self.fleet.known), default=self.period.end)
+        start, end = max(self.period.start, start), min(self.period.end, end)
+        if start < end:
+            return Period(start, end)
+        # Nothing is, nor is missing, in it; what comes behind it is no business of this file.
+        return Period(self.period.start, min(self.period.start + SHORTEST, self.period.end))
+
+    @property
+    def shape(self) -> Shape:
+        """Of the frames; where each meter gets its own file, they say whose they are."""
+        columns = self.format.needs or self.columns
+        if self.options.layout is Layout.FILE_PER_METER and "smart_meter_id" not in columns:
+            columns = (*columns, "smart_meter_id")
+        return replace(self.options.shape, columns=columns)
+
+    def scan(self, source: ReadingSource) -> Iterator[pl.DataFrame]:
+        needed = {*self.shape.needs, *NEEDS}
+        return source.scan(
+            [meter.smart_meter_id for meter in self.fleet.known],
+            self.period,
+            columns=[column for column in READING_SCHEMA if column in needed],
+            version=self.job.source_version,
+        )
+
+    def shaped(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """With nulls for values that the format has a place for, but that were not asked for."""
+        others = [c for c in VALUE_COLUMNS if c in self.shape.own and c not in self.columns]
+        nulls = [pl.lit(None, pl.Float64).alias(column) for column in others]
+        for frame in shaped(frames, self.shape, self.existence, self.fleet.known):
+            yield frame.with_columns(nulls)
+
+    def encode(self, frames: Iterable[pl.DataFrame], sink: Sink, made_at: datetime) -> None:
+        sheet = self._sheet(made_at)
+        part, request, format = self.job.part, self.job.request, self.format  # noqa: A001
+        if self.options.layout is Layout.FILE_PER_METER:
+
+            def name_of(meter: str) -> str:
+                return request.filename(format.extension, meter)
+
+            encode_each(frames, sink, sheet, format, name_of=name_of)
+            return
+        if part is None or part.number == 1:
+            sink.write(format.head(sheet))
+        format.body(frames, sink, sheet)
+        if part is None or part.is_last:
+            sink.write(format.foot)
+
+    def _sheet(self, made_at: datetime) -> Sheet:
+        shape = replace(self.options.shape, columns=self.columns)
+        return Sheet(
+            meters=self.fleet.meters,
+            period=self.job.request.period,
+            made_at=made_at,
+            columns=shape.written,
+            zone=shape.zone,
+            label=shape.label,
+            resolution=shape.resolution,
+            csv=self.options.csv,
+        )
 
 
 class Measured:
@@ -37,66 +182,21 @@ class Measured:
 
 
 class Rows:
-    """Passes frames on in slices and counts the rows that were taken."""
+    """Counts the rows that are taken, and tells of them."""
 
     def __init__(self, report: Callable[[int], None]) -> None:
         self._report = report
         self.written = 0
 
-    def counted(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    def heard(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """The frames in slices; of many there may come but one row."""
         for frame in frames:
             for part in frame.iter_slices(SLICE_ROWS):
-                yield part
-                self.written += part.height
                 self._report(self.written)
+                yield part
 
-
-def run_export(
-    job: Job,
-    meters: Sequence[str],
-    *,
-    source: ReadingSource,
-    objects: ObjectStore,
-    report: Callable[[int], None],
-) -> ExportFile:
-    """Write the file of the job, or of its part, and return what was written.
-
-    `report` gets the rows so far, often, and may raise to end the attempt. Safe to repeat:
-    the key names the job and the attempt, and a failed run leaves no object behind.
-    """
-    period = job.request.period if job.part is None else job.part.period
-    frames = source.scan(
-        meters,
-        period,
-        columns=DEFAULT_COLUMNS,
-        version=job.source_version,
-    )
-    rows = Rows(report)
-    with objects.draft(job.key) as draft:
-        sink = Measured(draft)
-        _encoder(job)(rows.counted(frames), sink)
-        draft.publish()
-    return ExportFile(job.key, rows.written, sink.size_bytes, sink.sha256)
-
-
-def _encoder(job: Job) -> Encoder:
-    format = FORMATS[job.request.format]  # noqa: A001 - the contract's word
-    if job.part is None or job.part.number == 1 or format.append is None:
-        return format.encode
-    return format.append
-
-
-def find_meters(
-    meters: Sequence[str], *, source: ReadingSource, catalog: MeterCatalog
-) -> list[MeterSummary]:
-    """Their summaries, in that order. A known meter may still have no rows.
-
-    Raises SmartMeterNotFound with the first that is unknown: a file never leaves one out silently.
-    """
-    found = catalog.some(meters)
-    if len(found) < len(meters) and refresh_meters(source=source, catalog=catalog):
-        found = catalog.some(meters)
-    for meter in meters:
-        if meter not in found:
-            raise SmartMeterNotFound(meter)
-    return [found[meter] for meter in meters]
+    def counted(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        for frame in frames:
+            yield frame
+            self.written += frame.height
+            self._report(self.written)

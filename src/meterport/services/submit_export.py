@@ -1,25 +1,29 @@
 """Accept an export: check what is asked for, store the job durably, wake a worker."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from meterport.domain.errors import (
     IdempotencyKeyInvalid,
+    InvalidColumns,
+    InvalidRequest,
     MissingField,
     SourceUnavailable,
-    UnsupportedCompression,
     UnsupportedFormat,
     shown,
 )
 from meterport.domain.exports import ExportRequest, check_smart_meter_id
-from meterport.domain.jobs import ANONYMOUS, Lane
+from meterport.domain.jobs import ANONYMOUS, Lane, Submission
+from meterport.domain.options import Compression, CsvDialect, compression_of
 from meterport.domain.period import Period, parse_instant
+from meterport.domain.readings import VALUE_COLUMNS
+from meterport.domain.shapes import Gaps, Label
 from meterport.encoders import FORMATS
-from meterport.ports import Dispatcher, JobStore, MeterCatalog, Space, Submission
+from meterport.encoders.compression import check_layout
+from meterport.ports import Dispatcher, JobStore, MeterCatalog, Space
 from meterport.services.choose_meters import Limits, check_meters, check_rows
 
 REQUIRED = ("smart_meter_id", "start_datetime", "end_datetime")
-COMPRESSIONS = ("none",)
 
 
 def submit_export(
@@ -34,7 +38,11 @@ def submit_export(
     source_version: int | None = None,
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
 ) -> Submission:
-    """Raises StorageFull or ExportLimitExceeded rather than accept what could not be written."""
+    """Raises StorageFull or ExportLimitExceeded rather than accept what could not be written.
+
+    `source_version`: which to read while it is kept; `as_of` of the options is read or nothing.
+    """
+    check_options(request)
     if idempotency_key is not None:
         _check_key(idempotency_key)
         earlier = jobs.earlier(request, owner=owner, idempotency_key=idempotency_key)
@@ -42,11 +50,12 @@ def submit_export(
             return Submission(earlier, replayed=True)
     lane = _lane(request, catalog, limits)
     space.check()
+    as_of = request.options.as_of
     submission = jobs.add(
         request,
         owner=owner,
         idempotency_key=idempotency_key,
-        source_version=source_version,
+        source_version=source_version if as_of is None else as_of,
         lane=lane,
     )
     if not submission.replayed:
@@ -79,21 +88,51 @@ def read_request(body: Mapping[str, object], *, now: datetime) -> ExportRequest:
     start = parse_instant("start_datetime", body["start_datetime"])
     end = parse_instant("end_datetime", body["end_datetime"])
     period = Period.requested(start, end, now=now)
-    format = _known_format(body.get("format", "csv"))  # noqa: A001 - the contract's word
-    _check_compression(body.get("compression", "none"))
-    return ExportRequest(meter, period, format)
+    format = known_format(body.get("format", "csv"))  # noqa: A001 - the contract's word
+    compression = compression_of(body.get("compression", Compression.NONE))
+    return ExportRequest(meter, period, format, compression=compression)
 
 
-def _known_format(name: object) -> str:
+def known_format(name: object) -> str:
     if isinstance(name, str) and name in FORMATS:
         return name
     raise UnsupportedFormat(f"format {shown(name)} is not supported; known: {', '.join(FORMATS)}")
 
 
-def _check_compression(name: object) -> None:
-    if name not in COMPRESSIONS:
-        known = ", ".join(COMPRESSIONS)
-        raise UnsupportedCompression(f"compression {shown(name)} is not supported; known: {known}")
+def check_options(request: ExportRequest) -> None:
+    """Refuse what says nothing in the format that is asked for, rather than pass it over."""
+    options, shape = request.options, request.options.shape
+    check_layout(request.compression, options.layout)
+    if options.csv != CsvDialect() and request.format != "csv":
+        raise InvalidRequest(f"the options under csv say nothing in format {request.format}")
+    needs = FORMATS[request.format].needs
+    if needs is None:
+        return
+    _check_places(request.format, needs, shape.columns or needs)
+    for field, unusual in (
+        ("interval_label", shape.label is not Label.START),
+        ("with_count", shape.with_count),
+        ("gaps", shape.gaps is not Gaps.OMIT),
+    ):
+        if unusual:
+            raise InvalidRequest(
+                f"format {request.format} has its own way to tell of intervals and gaps; "
+                f"leave {field} out"
+            )
+
+
+def _check_places(format: str, places: Sequence[str], columns: Sequence[str]) -> None:  # noqa: A002
+    """A format with places of its own passes over nothing, and says at least something."""
+    for name in columns:
+        if name not in places:
+            raise InvalidColumns(
+                f"format {format} has no place for column {name}; it has {', '.join(places)}"
+            )
+    values = [name for name in places if name in VALUE_COLUMNS]
+    if not set(values) & set(columns):
+        raise InvalidColumns(
+            f"columns names no value that format {format} holds; add one of {', '.join(values)}"
+        )
 
 
 def _check_key(key: str) -> None:

@@ -1,6 +1,7 @@
 """Remove parts and files that no row points at and no live attempt owns, or that have expired.
 
-Also drafts beside a result: where an answer of the store was lost, an upload was begun twice.
+Also the manifests of files that have expired, and drafts beside a result: where an answer of the
+store was lost, an upload was begun twice.
 """
 
 import re
@@ -20,6 +21,7 @@ def sweep(*, archive: JobArchive, objects: ObjectStore) -> int:
     for key in unneeded(archive=archive, objects=objects):
         objects.delete(key)
         removed += 1
+    removed += archive.drop_manifests()
     for key in archive.results(set(objects.drafts())):
         objects.discard(key)
         removed += 1

@@ -1,6 +1,7 @@
 """Claim one job, run it, record how it ended. The one place that catches broadly."""
 
 import random
+import sys
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -9,7 +10,9 @@ from datetime import timedelta
 
 import structlog
 
+from meterport.domain.completeness import Manifest
 from meterport.domain.errors import (
+    AskedVersionGone,
     ExportCancelled,
     ExportCrashed,
     ExportError,
@@ -19,14 +22,18 @@ from meterport.domain.errors import (
     StorageUnavailable,
 )
 from meterport.domain.exports import ExportFile
-from meterport.domain.fleets import PART_ROWS, Part
-from meterport.domain.fleets import parts as cut
+from meterport.domain.fleets import PART_ROWS, Part, parts
 from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, Lane, Lease, RetryPolicy
+from meterport.domain.options import Layout
+from meterport.domain.readings import MeterSummary
 from meterport.encoders import FORMATS
+from meterport.encoders.base import Cut
+from meterport.encoders.compression import chosen
 from meterport.ports import JobStore, MeterCatalog, ObjectStore, ReadingSource, Stopping
+from meterport.services.find_meters import find_meters, meters_at
 from meterport.services.heartbeat import BEAT_S, HandedBack, Heartbeat, LeaseLost
 from meterport.services.join_parts import join_parts
-from meterport.services.run_export import find_meters, run_export
+from meterport.services.run_export import Fleet, run_export
 
 WAKE_UPS = 500
 """For the parts of one job; of more than that housekeeping tells."""
@@ -56,9 +63,11 @@ class Workplace:
     wake: Callable[[JobId, Lane], None] = lambda _job_id, _lane: None
 
 
-def work_job(at: Workplace, lanes: Collection[Lane] = tuple(Lane)) -> bool:
-    """Work on the fairest free job of those lanes; False if there is none."""
-    job = at.jobs.claim(at.lease, lanes)
+def work_job(
+    at: Workplace, lanes: Collection[Lane] = tuple(Lane), *, only: JobId | None = None
+) -> bool:
+    """Work on the fairest free job of those lanes, or `only` on that one; False: there is none."""
+    job = at.jobs.claim(at.lease, lanes, only=only)
     if job is None:
         return False
     part = {} if job.part is None else {"part": job.part.number}
@@ -114,7 +123,7 @@ def _run(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile | None:
         if not _is_readable(job, at):
             _replan(job, at)
             return None
-        return _write(job, at.jobs.meters(job), at, heartbeat)
+        return _write(job, at, heartbeat)
     return _begin(job, at, heartbeat)
 
 
@@ -131,38 +140,88 @@ def _replan(job: Job, at: Workplace) -> None:
 
 
 def _begin(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile | None:
-    meters = at.jobs.meters(job)
-    found = find_meters(meters, source=at.source, catalog=at.catalog)
+    found = find_meters(at.jobs.meters(job), source=at.source, catalog=at.catalog)
+    request = job.request
+    planned = _parts(job, found, at.part_rows)
+    compression = chosen(
+        request.compression,
+        FORMATS[request.format],
+        sum(part.rows_expected for part in planned),
+    )
+    begun = replace(
+        job, source_version=_version(job, at), request=replace(request, compression=compression)
+    )
+    if len(planned) > 1:
+        _split(begun, planned, at)
+        return None
+    if not at.jobs.begin(
+        job,
+        source_version=begun.source_version,
+        rows_expected=planned[0].rows_expected,
+        compression=compression,
+    ):
+        raise LeaseLost
+    return _write(begun, at, heartbeat)
+
+
+def _version(job: Job, at: Workplace) -> int | None:
+    """Which the file is to be made of. Raises AskedVersionGone."""
+    asked = job.request.options.as_of
+    if asked is not None:
+        if not at.source.keeps(asked):
+            raise AskedVersionGone(asked, newest=at.source.version())
+        return asked
     # Not kept: an erasure went by since an earlier attempt.
     kept = job.source_version is not None and _is_readable(job, at)
-    version = job.source_version if kept else at.source.version()
-    if job.request.is_fleet and FORMATS[job.request.format].append is not None:
-        parts = cut(found, job.request.period, part_rows=at.part_rows)
-        if len(parts) > 1:
-            _split(job, parts, version, at)
-            return None
-    expected = sum(meter.expected_rows(job.request.period) for meter in found)
-    if not at.jobs.begin(job, source_version=version, rows_expected=expected):
-        raise LeaseLost
-    return _write(replace(job, source_version=version), meters, at, heartbeat)
+    return job.source_version if kept else at.source.version()
 
 
-def _split(job: Job, parts: Sequence[Part], version: int | None, at: Workplace) -> None:
-    if not at.jobs.split(job, parts, source_version=version):
+def _parts(job: Job, found: Sequence[MeterSummary], part_rows: int) -> list[Part]:
+    """One, where the file cannot be made in parts."""
+    request, shape = job.request, job.request.options.shape
+    cut = FORMATS[request.format].cut
+    in_parts = request.is_fleet and cut > Cut.NEVER and request.options.layout is Layout.ONE_FILE
+    return parts(
+        found,
+        request.period,
+        part_rows=part_rows if in_parts else sys.maxsize,
+        # A bucket, or a gap, may reach over the border of days.
+        whole_meters=cut < Cut.ROWS or not shape.keeps_rows,
+        step_s=shape.step_s,
+    )
+
+
+def _split(job: Job, planned: Sequence[Part], at: Workplace) -> None:
+    if not at.jobs.split(
+        job,
+        planned,
+        source_version=job.source_version,
+        compression=job.request.compression,
+    ):
         raise _called_off_or_lost(job, at)
-    log.info("export_split", parts=len(parts))
-    for _ in parts[:WAKE_UPS]:
+    log.info("export_split", parts=len(planned))
+    for _ in planned[:WAKE_UPS]:
         at.wake(job.id, job.lane)
 
 
-def _write(job: Job, meters: Sequence[str], at: Workplace, heartbeat: Heartbeat) -> ExportFile:
-    file = run_export(job, meters, source=at.source, objects=at.objects, report=heartbeat.report)
-    _complete(job, file, at)
+def _write(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile:
+    written = run_export(
+        job, _fleet(job, at), source=at.source, objects=at.objects, report=heartbeat.report
+    )
+    _complete(job, written.file, at, written.manifest)
     if job.part is not None:
         whole = at.jobs.get(job.id)
         if whole is not None and whole.parts_left == 0:
             at.wake(job.id, job.lane)
-    return file
+    return written.file
+
+
+def _fleet(job: Job, at: Workplace) -> Fleet:
+    own = at.jobs.meters(job)
+    known = meters_at(job.source_version, own, source=at.source, catalog=at.catalog)
+    # The head of a file, which its first part writes, may name them all.
+    heads = job.part is not None and job.part.number == 1
+    return Fleet(tuple(at.jobs.meters(replace(job, part=None)) if heads else own), known)
 
 
 def _join(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile | None:
@@ -181,8 +240,8 @@ def _join(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile | None:
     return None
 
 
-def _complete(job: Job, file: ExportFile, at: Workplace) -> None:
-    if not at.jobs.complete(job, file, keep=at.keep_files):
+def _complete(job: Job, file: ExportFile, at: Workplace, manifest: Manifest | None = None) -> None:
+    if not at.jobs.complete(job, file, manifest, keep=at.keep_files):
         raise _called_off_or_lost(job, at, file.rows)
 
 

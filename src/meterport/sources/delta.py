@@ -4,7 +4,7 @@ A scan looks at the newest version, or at the one that is asked for, and at no o
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,6 +37,10 @@ class DeltaSource:
         with _translated():
             return version in delta_log.versions(self._files)
 
+    def made_at(self, version: int) -> datetime:
+        with _translated():
+            return delta_log.committed_at(self._files, version)
+
     def scan(
         self,
         meters: Sequence[str],
@@ -61,13 +65,19 @@ class DeltaSource:
                     last = frame.select(KEY).row(-1)
                     yield frame.select(columns)
 
-    def summaries(self, version: int | None = None) -> Iterator[MeterSummary]:
+    def summaries(
+        self, version: int | None = None, *, meters: Collection[str] | None = None
+    ) -> Iterator[MeterSummary]:
         with self._reading():
             files = self._live(version)
+            if meters is not None:
+                wanted = sorted(meters)
+                files = [file for file in files if _may_have(file, wanted)]
             if not files:
                 return
             counted = (
                 self._lazy(files)
+                .filter(pl.lit(value=True) if meters is None else _METER.is_in(list(meters)))
                 .group_by("smart_meter_id")
                 .agg(
                     _TIME.min().alias("first"),
@@ -155,6 +165,10 @@ def _may_hold(file: DataFile, meters: Sequence[str], period: Period) -> bool:
     """`meters` in order."""
     if file.first_time >= period.end or file.last_time < period.start:
         return False
+    return _may_have(file, meters)
+
+
+def _may_have(file: DataFile, meters: Sequence[str]) -> bool:
     next_meter = bisect_left(meters, file.first_meter)
     return next_meter < len(meters) and meters[next_meter] <= file.last_meter
 

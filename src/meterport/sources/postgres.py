@@ -115,14 +115,21 @@ class PostgresSource:
                 last = ordered.select(KEY).row(-1)
                 yield ordered.select(columns)
 
-    def summaries(self, version: int | None = None) -> Iterator[MeterSummary]:
+    def made_at(self, version: int) -> datetime:
+        raise NotImplementedError("a table of PostgreSQL keeps no versions")
+
+    def summaries(
+        self, version: int | None = None, *, meters: Collection[str] | None = None
+    ) -> Iterator[MeterSummary]:
         query = sql.SQL(
             "SELECT {meter}, min({time}), max({time}), "
             "(array_agg({interval} ORDER BY {time} DESC))[1], count(*) "
-            'FROM {table} GROUP BY {meter} ORDER BY {meter} COLLATE "C"'
+            "FROM {table} WHERE %s::text[] IS NULL OR {meter} = ANY(%s) "
+            'GROUP BY {meter} ORDER BY {meter} COLLATE "C"'
         ).format(interval=self._columns.of("interval_s"), **self._key())
+        named = None if meters is None else list(meters)
         with _translated(), self._connected() as connection:
-            for row in self._streamed(connection, query, ()):
+            for row in self._streamed(connection, query, (named, named)):
                 yield MeterSummary(*row)
 
     def get(self, smart_meter_id: str) -> MeterSummary | None:

@@ -13,7 +13,7 @@ from meterport.bootstrap import Services
 from meterport.domain.errors import InvalidRequest
 from meterport.domain.jobs import Job, JobStatus
 from meterport.domain.period import iso_utc, to_the_second
-from meterport.encoders import FORMATS
+from meterport.services.name_file import filename, media_type
 from meterport.services.open_export import (
     Verified,
     downloadable_file,
@@ -124,10 +124,9 @@ def download_export(
     if job is None:
         return not_found(job_id)
     file = downloadable_file(job)
-    format = FORMATS[job.request.format]  # noqa: A001 - the contract's word
     named = {
-        "filename": job.request.filename(format.extension),
-        "media_type": format.media_type,
+        "filename": filename(job.request),
+        "media_type": media_type(job.request),
     }
     if may_be_redirected(request):
         link = link_to_export(file, objects=services.objects, **named)
@@ -175,7 +174,7 @@ def _file_info(job: Job) -> dict[str, object]:
     file = finished_file(job)
     period = job.request.period
     return {
-        "filename": job.request.filename(FORMATS[job.request.format].extension),
+        "filename": filename(job.request),
         "download_url": f"/api/export/download/{job.id}",
         "file_size_bytes": file.size_bytes,
         "record_count": file.rows,

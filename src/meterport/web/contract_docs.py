@@ -2,9 +2,12 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from meterport.domain.options import Compression
+from meterport.encoders import FORMATS
+from meterport.encoders.compression import WRAPPINGS
 from meterport.web.errors import STATUS
 
 DESCRIPTION = """Exports smart-meter interval data: post a meter and a period, poll the status,
@@ -17,8 +20,16 @@ class ExportRequest(BaseModel):
     smart_meter_id: str
     start_datetime: str
     end_datetime: str
-    format: str = "csv"
-    compression: str = "none"
+    format: str = Field(
+        "csv",
+        description="xml is Green Button (NAESB ESPI), nem12 AEMO's NEM12",
+        json_schema_extra={"enum": list(FORMATS)},
+    )
+    compression: str = Field(
+        "none",
+        description="Of the file as a whole; auto is gzip where it would be larger than 16 MB",
+        json_schema_extra={"enum": [str(word) for word in Compression]},
+    )
 
 
 class JobCreated(BaseModel):
@@ -155,8 +166,12 @@ _MESSAGES = {
     "INVALID_DATE_RANGE": "end (2024-01-01T00:00:00Z) must be after start (2024-01-02T00:00:00Z)",
     "DATE_RANGE_TOO_SMALL": "the period is shorter than 1 minute; choose a later end",
     "DATE_RANGE_TOO_LARGE": "the period is longer than 1 year; split it into several exports",
-    "UNSUPPORTED_FORMAT": "format 'doc' is not supported; known: csv",
-    "UNSUPPORTED_COMPRESSION": "compression 'rar' is not supported; known: none",
+    "UNSUPPORTED_FORMAT": "format 'doc' is not supported; known: csv, json, ndjson, xml, nem12, "
+    "parquet, xlsx",
+    "UNSUPPORTED_COMPRESSION": "compression 'rar' is not known; known: none, gzip, zstd, auto",
+    "INVALID_RESOLUTION": "resolution '15min' is not known; did you mean 15m?",
+    "INVALID_TIMEZONE": "timezone 'Europe/Berln' is not known; did you mean Europe/Berlin?",
+    "INVALID_COLUMNS": "column 'energy' is not known; did you mean energy_kwh?",
     "EXPORT_LIMIT_EXCEEDED": "about 2,000,000,000 rows are more than the 1,000,000,000 of one "
     "export",
     "IDEMPOTENCY_KEY_REUSED": "this Idempotency-Key came with another request within 24 hours; "
@@ -197,6 +212,7 @@ _EVERYWHERE = ("FORBIDDEN", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE")
 CREATE: dict[str, Any] = {
     "operation_id": "create_export",
     "summary": "Ask for an export",
+    "description": "In any format: the field decides, the path is but the contract's name.",
     "responses": {
         202: _json(JobCreated, "The job is stored and will run", created=_CREATED),
         **_errors(
@@ -210,7 +226,12 @@ CREATE: dict[str, Any] = {
             "content": {
                 "application/json": {
                     "schema": ExportRequest.model_json_schema(),
-                    "examples": {"january": {"value": _REQUEST}},
+                    "examples": {
+                        "january": {"value": _REQUEST},
+                        "green_button": {
+                            "value": _REQUEST | {"format": "xml", "compression": "gzip"}
+                        },
+                    },
                 }
             },
         }
@@ -238,11 +259,29 @@ _CSV = (
     "timestamp,smart_meter_id,energy_kwh,power_kw,voltage_v,current_a\n"
     "2024-01-01T00:00:00Z,123,0.5,2.1,230.1,9.1\n"
 )
+_CSV_FILE = {"schema": {"type": "string"}, "example": _CSV}
+_JSON_FILE = {
+    "schema": {"type": "object"},
+    "examples": {
+        "json": {
+            "value": {
+                "export": {"meters": ["123"], "timezone": "UTC"},
+                "readings": [{"timestamp": "2024-01-01T00:00:00Z", "energy_kwh": 0.5}],
+            }
+        }
+    },
+}
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+_MEDIA_TYPES = (
+    *(known.media_type.partition(";")[0] for known in FORMATS.values()),
+    *(wrapping.media_type for wrapping in WRAPPINGS.values()),
+)
 
 
-def _csv(description: str) -> dict[str, Any]:
-    content = {"text/csv": {"schema": {"type": "string"}, "example": _CSV}}
-    return {"description": description, "content": content}
+def _file(description: str) -> dict[str, Any]:
+    content = dict.fromkeys(_MEDIA_TYPES, _BYTES)
+    shown = {"text/csv": _CSV_FILE, "application/json": _JSON_FILE}
+    return {"description": description, "content": content | shown}
 
 
 DOWNLOAD: dict[str, Any] = {
@@ -250,8 +289,8 @@ DOWNLOAD: dict[str, Any] = {
     "response_class": Response,
     "summary": "The file",
     "responses": {
-        200: _csv("The whole file, with ETag, Repr-Digest and Accept-Ranges"),
-        206: _csv("The range that was asked for"),
+        200: _file("The whole file, with ETag, Repr-Digest and Accept-Ranges"),
+        206: _file("The range that was asked for"),
         304: {"description": "If-None-Match names the file's ETag"},
         307: {
             "description": "The object store sends the file, where METERPORT_DOWNLOADS=redirect; "

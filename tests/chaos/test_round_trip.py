@@ -1,0 +1,124 @@
+"""R20: what is written reads back value for value, by readers of other people's making.
+
+Drawn data sets go through the whole product: asked for, worked on (a fleet in parts), stored,
+opened, unpacked by gzip and zstd, read. What a format is not declared to hold must fail the job,
+name a place where it is, and a remedy, and leave no file; anything else must be there, exactly.
+A few data sets for every format and compression; full: 5,040.
+"""
+
+from subprocess import CalledProcessError
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from meterport.domain.jobs import Job
+from meterport.domain.options import Compression
+from meterport.services.open_export import Verified, finished_file, open_export
+from meterport.services.sweep import sweep
+from meterport.services.work_job import work_job
+from tests import make, readers
+from tests.chaos import broken_formats
+from tests.chaos.data_sets import DataSet, InMemory, as_held, data_sets, not_held
+from tests.chaos.harness import Chaos
+from tests.unit.exports import now, workplace
+
+pytestmark = pytest.mark.promise("R20")
+
+COMPRESSIONS = ("none", "gzip", "zstd")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> make.Home:
+    return make.home(tmp_path_factory.mktemp("round_trip"))
+
+
+def round_trip(chaos: Chaos, home: make.Home, data: DataSet, compression: str) -> None:
+    job = worked_on(home, data, compression)
+    places = not_held(data)
+    chaos.count(data_sets=1, rows=len(data.rows), refused=bool(places))
+    if places:
+        assert_refused(home, job, places)
+        return
+    assert job.file is not None, job.error
+    text = readers.unpacked(content(home, job), compression)
+    expected = readers.told(as_held(data))
+    assert job.file.rows == len(data.rows)
+    if data.format == "csv":
+        assert readers.told(readers.read_csv(text, data.dialect)) == expected
+        return
+    for read in readers.READERS[data.format]:
+        assert readers.told(read(text)) == expected
+
+
+def worked_on(home: make.Home, data: DataSet, compression: str) -> Job:
+    readings = InMemory(data)
+    job = home.submit(data.request(Compression(compression)))
+    at = workplace(home, source=readings, catalog=readings, part_rows=data.part_rows)
+    while work_job(at):
+        pass
+    return now(home, job)
+
+
+def assert_refused(home: make.Home, job: Job, places: list[str]) -> None:
+    assert job.error is not None, f"there is a file, though it cannot hold {places[0]}"
+    assert job.error.code == "FORMAT_CANNOT_HOLD"
+    assert any(place in job.error.message for place in places), job.error.message
+    assert job.error.details.startswith(("Ask for ", "Choose ")), job.error.details
+    if job.request.is_fleet:  # parts that were finished go within a minute
+        sweep(archive=home.services.archive, objects=home.services.objects)
+    left = [*home.services.objects.keys(), *home.services.objects.drafts()]
+    assert [key for key in left if job.id in key] == []
+
+
+def content(home: make.Home, job: Job) -> bytes:
+    """As it is downloaded; then it is removed."""
+    objects, pieces = home.services.objects, home.services.jobs.pieces(job)
+    with open_export(finished_file(job), pieces, objects=objects, verified=Verified()) as opened:
+        data = opened.read()
+    for piece in pieces:
+        objects.delete(piece.key)
+    return data
+
+
+def trips(
+    chaos: Chaos,
+    home: make.Home,
+    format_: str,
+    compression: str,
+    *,
+    commit: int = 8,
+) -> None:
+
+    @seed(chaos.random.randrange(1 << 32))
+    @settings(
+        max_examples=chaos.size(commit, full=240),
+        phases=(Phase.explicit, Phase.generate),  # shrinking takes minutes: 0.1 s a data set
+        database=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(data_sets(format_))
+    def one(data: DataSet) -> None:
+        round_trip(chaos, home, data, compression)
+
+    one()
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("format_", readers.READERS)
+def test_what_is_held_reads_back_value_for_value_and_the_rest_is_refused(
+    chaos: Chaos, home: make.Home, format_: str, compression: str
+) -> None:
+    trips(chaos, home, format_, compression)
+
+
+@pytest.mark.parametrize("name", broken_formats.TEETH)
+def test_a_product_that_writes_anything_else_is_caught(
+    chaos: Chaos, home: make.Home, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil, format_, compression = broken_formats.TEETH[name]
+    spoil(monkeypatch)
+
+    with pytest.raises((AssertionError, CalledProcessError)):
+        trips(chaos.toothless(name), home, format_, compression, commit=80)
