@@ -39,6 +39,7 @@ from meterport.domain.options import Compression, ExportOptions, compression_of
 from meterport.domain.period import Period, iso_utc
 from meterport.domain.wall_times import instant_of
 from meterport.ports import JobStore
+from meterport.processes import check_told_to_stop
 from meterport.services.choose_meters import ALL, choose_meters
 from meterport.services.name_file import filename
 from meterport.services.open_export import Verified, finished_file, open_export
@@ -164,6 +165,7 @@ def _ended(services: Services, settings: Settings, request: ExportRequest) -> Jo
     ):
         while job.status is JobStatus.PENDING:
             time.sleep(LOOK_S)
+            check_told_to_stop()
             check()
             job = _now(services.jobs, job.id)
             tell(job)

@@ -51,8 +51,23 @@ def stop_signals() -> Iterator[StopFlag]:
     yield flag
 
 
+_told_to_stop = False
+
+
 def stop_as_on_ctrl_c() -> None:
     """On SIGTERM and on hang-up too, so that a command cleans up behind itself."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _stop)
+
+
+def check_told_to_stop() -> None:
+    """Raises KeyboardInterrupt once more: Python drops one that meets a destructor."""
+    if _told_to_stop:
+        raise KeyboardInterrupt
+
+
+def _stop(*_: object) -> None:
+    global _told_to_stop
+    _told_to_stop = True
+    raise KeyboardInterrupt

@@ -66,8 +66,8 @@ def commit_before_rename() -> None:
         os.link(self._part, aside)
         late.append((aside, self._final))
 
-    def complete_first(self: SqlJobs, job: Job, file: ExportFile, **how: Any) -> bool:
-        done = complete(self, job, file, **how)
+    def complete_first(self: SqlJobs, job: Job, file: ExportFile, *rest: Any, **how: Any) -> bool:
+        done = complete(self, job, file, *rest, **how)
         for aside, final in late:
             final.parent.mkdir(exist_ok=True)
             aside.rename(final)
@@ -392,8 +392,8 @@ def commit_before_upload() -> None:
         late.append(lambda: publish(self))
         self._published = True
 
-    def complete_first(self: SqlJobs, job: Job, file: ExportFile, **how: Any) -> bool:
-        done = complete(self, job, file, **how)
+    def complete_first(self: SqlJobs, job: Job, file: ExportFile, *rest: Any, **how: Any) -> bool:
+        done = complete(self, job, file, *rest, **how)
         late.pop()()
         return done
 
