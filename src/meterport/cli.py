@@ -15,6 +15,7 @@ import typer
 from meterport import __version__
 from meterport.cli_base import Data, Json, LogLevel, home, say, settings_of
 from meterport.cli_export import export
+from meterport.cli_import import import_
 from meterport.client import MeterportRefused
 from meterport.domain.errors import MeterportError
 from meterport.domain.jobs import Lane
@@ -32,6 +33,7 @@ app.add_typer(db, name="db")
 app.add_typer(config, name="config")
 app.add_typer(jobs, name="jobs")
 app.command()(export)
+app.command("import")(import_)
 
 
 def main() -> None:
@@ -140,49 +142,12 @@ def housekeeping(
     run_housekeeping(home(data=data, log_level=log_level), parent=parent)
 
 
-@app.command("import")
-def import_(
-    files: Annotated[list[Path], typer.Argument(help="CSV or Parquet files.", metavar="FILE...")],
-    data: Data = None,
-    map_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            metavar="COLUMN=SOURCE[:UNIT]",
-            help="Where a column of ours stands in the file; may be repeated.",
-        ),
-    ] = None,
-    meter: Annotated[
-        str | None, typer.Option(metavar="ID", help="The meter, where the file does not name it.")
-    ] = None,
-    timezone: Annotated[
-        str | None, typer.Option(metavar="ZONE", help="Zone of timestamps without an offset.")
-    ] = None,
-    interval: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=31 * 86_400,
-            metavar="SECONDS",
-            help="Length of an interval, if not in the file.",
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Import readings, all files as one version or nothing."""
-    from meterport import cli_import
-
-    options = cli_import.options(map_ or [], meter=meter, timezone=timezone, interval_s=interval)
-    report = cli_import.run(home(data=data), files, options)
-    say(cli_import.as_json(report) if as_json else cli_import.as_text(report))
-
-
 @app.command()
 def meters(data: Data = None, as_json: Json = False) -> None:
     """List the meters whose readings are stored."""
-    from meterport import cli_import
+    from meterport import import_here
 
-    say(cli_import.meters(home(data=data), as_json=as_json))
+    say(import_here.meters(home(data=data), as_json=as_json))
 
 
 @jobs.callback()

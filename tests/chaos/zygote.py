@@ -26,7 +26,7 @@ import meterport.worker
 from meterport.bootstrap import connect, prepare
 from meterport.cli_backup import backed_up, restored
 from meterport.domain.jobs import Lane, Lease
-from meterport.importers.base import ImportOptions
+from meterport.importers.options import ImportOptions
 from meterport.serve import Server, api_config, bound
 from meterport.services.import_readings import import_files
 from meterport.services.work_job import Workplace, work_job

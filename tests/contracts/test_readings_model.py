@@ -38,12 +38,17 @@ class Model:
     versions: dict[int, dict[Key, int]] = field(default_factory=dict)
 
     def merge(self, batches: list[Batch]) -> Counter[str]:
-        given_rows = [row for batch in batches for row in batch]
-        new = dict(given_rows)
+        given = [row for batch in batches for row in batch]
+        shortest = {key: min(kwh for other, kwh in given if other == key) for key, _ in given}
+        left = [(key, kwh) for key, kwh in given if kwh == shortest[key]]
+        new = dict(left)
         replaced = len(new.keys() & self.rows.keys())
         self.rows = self.rows | new
         return Counter(
-            new=len(new) - replaced, replaced=replaced, duplicate=len(given_rows) - len(new)
+            new=len(new) - replaced,
+            replaced=replaced,
+            duplicate=len(left) - len(new),
+            overlapped=len(given) - len(left),
         )
 
     def summaries(self) -> list[MeterSummary]:
@@ -75,7 +80,10 @@ def expected(rows: dict[Key, int]) -> list[tuple[str, str, float]]:
 
 def counted(merged: Merged) -> Counter[str]:
     return Counter(
-        new=merged.rows_new, replaced=merged.rows_replaced, duplicate=merged.rows_duplicate
+        new=merged.rows_new,
+        replaced=merged.rows_replaced,
+        duplicate=merged.rows_duplicate,
+        overlapped=merged.rows_overlapped,
     )
 
 

@@ -218,6 +218,37 @@ def test_of_two_rows_of_one_import_the_last_wins_and_is_counted(readings: Readin
     assert (merged.rows_new, merged.rows_replaced, merged.rows_duplicate) == (3, 0, 3)
 
 
+def test_a_row_that_shorter_ones_overlap_is_left_out_and_counted(readings: Readings) -> None:
+    quarters = of("A", 1, 2, 3, start=JAN_1 + 15 * MINUTE, interval_s=900)
+    hours = of("A", 10, 20, 30, interval_s=3600)
+    day = of("B", 99, interval_s=86_400)
+    hours_of_b = of("B", 7, interval_s=3600)
+
+    merged = readings.merge(quarters, hours_of_b, hours, day)
+
+    assert readings.rows("A", "B") == [
+        ("A", "01-01T00:15", 1),
+        ("A", "01-01T00:30", 2),
+        ("A", "01-01T00:45", 3),
+        ("A", "01-01T01:00", 20),
+        ("A", "01-01T02:00", 30),
+        ("B", "01-01T00:00", 7),
+    ]
+    assert (merged.rows_new, merged.rows_duplicate, merged.rows_overlapped) == (6, 0, 2)
+
+
+def test_rows_that_do_not_say_their_length_overlap_nothing(readings: Readings) -> None:
+    at_night = of("A", 1, 2, interval_s=3600).with_columns(
+        pl.lit(None, pl.Int32).alias("interval_s")
+    )
+    by_day = of("A", 3, 4, 5, start=JAN_1 + 90 * MINUTE, interval_s=900)
+
+    merged = readings.merge(at_night, by_day)
+
+    assert len(readings.rows("A")) == 5
+    assert merged.rows_overlapped == 0
+
+
 def test_an_identical_import_makes_no_new_version(readings: Readings) -> None:
     first = readings.merge(of("A", 1, 2), of("B", 3, start=FEB_1))
 

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import pytest
 
-from meterport import cli_import
 from meterport.domain.errors import ImportRefused
+from meterport.import_here import Said, options
 from meterport.importers import csv
-from meterport.importers.base import ImportOptions
+from meterport.importers.options import ImportOptions
 from meterport.services.import_readings import ImportReport, import_files
 from tests import make
 
@@ -138,6 +138,8 @@ def test_the_report_is_json_if_asked_for_and_nothing_else_is_written(tmp_path: P
             {
                 "path": "a.csv",
                 "rows": 5,
+                "rows_read": 5,
+                "read_as": {},
                 "ignored_columns": [],
                 "missing_columns": [
                     "power_kw",
@@ -148,11 +150,14 @@ def test_the_report_is_json_if_asked_for_and_nothing_else_is_written(tmp_path: P
                 ],
                 "unknown_register_steps": 1,
                 "passed_over": {},
+                "rows_refused": 0,
+                "refused": [],
             }
         ],
         "rows_new": 5,
         "rows_replaced": 0,
         "rows_duplicate": 0,
+        "rows_overlapped": 0,
         "meters": 1,
         "version": 1,
         "derived_intervals": {},
@@ -223,7 +228,7 @@ def test_a_wrong_command_line_ends_with_2(tmp_path: Path, arguments: list[str], 
 )
 def test_a_map_that_cannot_be_meant_is_refused_with_the_remedy(maps: str, message: str) -> None:
     with pytest.raises(ImportRefused) as refused:
-        cli_import.options([maps], meter=None, timezone=None, interval_s=None)
+        options(Said([maps]))
 
     assert refused.value.message == message
 
@@ -231,7 +236,7 @@ def test_a_map_that_cannot_be_meant_is_refused_with_the_remedy(maps: str, messag
 @pytest.mark.parametrize("zone", ["Europe/Berlni", "", "../zone", "+01:00", "Factory"])
 def test_a_zone_that_is_unknown_is_refused_with_the_remedy(zone: str) -> None:
     with pytest.raises(ImportRefused) as refused:
-        cli_import.options([], meter=None, timezone=zone, interval_s=None)
+        options(Said(timezone=zone))
 
     assert refused.value.message == (
         f"--timezone '{zone}' is unknown; write one such as UTC or Europe/Berlin"
@@ -253,6 +258,12 @@ KNOWN = (
         (".", f".: {KNOWN}"),
         ("folder", f"folder: {KNOWN}"),
         ("a.xlsx", f"a.xlsx: {KNOWN}"),
+        (
+            "a.json",
+            "a.json: JSON documents have no shape in common; "
+            "write a JSON object a line, as .ndjson",
+        ),
+        ("a.csv.gz", "a.csv.gz: unpack it first"),
         ("header.csv", "header.csv: no rows below the header"),
     ],
 )

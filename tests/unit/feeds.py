@@ -10,7 +10,8 @@ import pytest
 from meterport.domain.errors import ImportRefused
 from meterport.domain.readings import READING_SCHEMA
 from meterport.importers import importer_for
-from meterport.importers.base import FileReport, ImportOptions
+from meterport.importers.base import FileReport
+from meterport.importers.options import ImportOptions
 
 ZONE = ZoneInfo("Europe/Berlin")
 Codes = Mapping[str, object]

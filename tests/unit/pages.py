@@ -53,7 +53,7 @@ def examples(text: str) -> Iterator[Example]:
 
 
 def _commands(lines: str) -> Iterator[Sequence[str]]:
-    for line in lines.replace("\\\n", " ").splitlines():
+    for line in filter(None, lines.replace("\\\n", " ").splitlines()):
         program, *arguments = arguments_of(line)
         assert program == "meterport", line
         yield arguments
@@ -61,7 +61,11 @@ def _commands(lines: str) -> Iterator[Sequence[str]]:
 
 def section(text: str, title: str) -> str:
     """Its sentences and tables, without the blocks."""
-    return _BLOCK.sub("", text.partition(f"## {title}\n")[2].partition("\n## ")[0])
+    return _BLOCK.sub("", section_with_blocks(text, title))
+
+
+def section_with_blocks(text: str, title: str) -> str:
+    return text.partition(f"## {title}\n")[2].partition("\n## ")[0]
 
 
 def arguments_of(line: str) -> list[str]:

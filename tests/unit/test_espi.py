@@ -20,7 +20,7 @@ from meterport.domain.readings import READING_SCHEMA
 from meterport.domain.sheets import Sheet
 from meterport.encoders import espi
 from meterport.encoders.espi_time import NO_RULE, LocalTime, local_time
-from meterport.importers.base import UNITS as UNITS_OF
+from meterport.importers.options import UNITS as UNITS_OF
 from meterport.importers.units import converted
 from meterport.services.demo_readings import DEMO_METERS, DemoMeter, demo_readings
 from tests import green_button, make

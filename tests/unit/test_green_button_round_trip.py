@@ -21,7 +21,8 @@ from meterport.domain.readings import KEY, READING_SCHEMA, VALUE_COLUMNS
 from meterport.domain.sheets import Sheet
 from meterport.encoders import espi
 from meterport.importers import green_button
-from meterport.importers.base import FileReport, ImportOptions
+from meterport.importers.base import FileReport
+from meterport.importers.options import ImportOptions
 from tests import green_button as another_reader
 from tests import make
 from tests.unit import feeds

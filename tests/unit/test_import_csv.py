@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from meterport.domain.errors import ImportRefused
 from meterport.domain.readings import READING_SCHEMA
 from meterport.importers import csv
-from meterport.importers.base import FileReport, ImportOptions
+from meterport.importers.base import FileReport
+from meterport.importers.options import ImportOptions
 from tests import make
 
 OURS = ImportOptions()
@@ -23,7 +24,7 @@ WANTED = {
     "smart_meter_id": "a meter id (1 to 64 letters, digits or . _ : -)",
     "interval_s": "a whole number of seconds up to 31 days",
     "energy_kwh": "a finite number",
-    "quality": "a word such as estimated",
+    "quality": "a word such as estimated; --quality says what another word means",
 }
 
 
@@ -174,8 +175,6 @@ def test_a_file_that_was_cut_in_its_last_line_is_refused(tmp_path: Path) -> None
         ("energy_kwh", "1.5 kWh"),
         ("energy_kwh", "1_000"),
         ("energy_kwh", "0x10"),
-        ("energy_kwh", "nan"),
-        ("energy_kwh", "NaN"),
         ("energy_kwh", "inf"),
         ("energy_kwh", "-inf"),
         ("energy_kwh", "Infinity"),
@@ -209,6 +208,25 @@ def test_a_bad_value_is_refused_by_file_line_column_and_value(
     )
 
     assert message == BAD_LINE.format(3, f"{column}: '{value}' is not {WANTED[column]}")
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        ("nan", "if it means that there is none, say --missing nan"),
+        ("NaN", "if it means that there is none, say --missing NaN"),
+        ("-", "if it means that there is none, say --missing -"),
+        ("N/A", "if it means that there is none, say --missing N/A"),
+    ],
+)
+def test_a_value_that_another_dialect_may_mean_is_refused_with_the_remedy(
+    tmp_path: Path, value: str, remedy: str
+) -> None:
+    path = file(tmp_path, make.csv_lines(ONE, TWO.replace("0.6", value)))
+
+    assert refusal(path) == BAD_LINE.format(
+        3, f"energy_kwh: '{value}' is not a finite number; {remedy}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -353,7 +371,10 @@ def test_a_block_of_blank_lines_holds_no_rows(
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("timestamp,power_kw,power_kw", "a.csv: the header names 'power_kw' twice"),
+        (
+            "timestamp,power_kw,power_kw",
+            "a.csv: the header names 'power_kw' twice; say --map power_kw=power_kw#1",
+        ),
         (
             "time,smart_meter_id,energy_kwh",
             "a.csv: no column timestamp; say --map timestamp=COLUMN; "

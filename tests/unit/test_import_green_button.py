@@ -8,7 +8,8 @@ import pytest
 
 from meterport.domain.readings import READING_SCHEMA, VALUE_COLUMNS
 from meterport.importers import green_button_feed
-from meterport.importers.base import FileReport, ImportOptions
+from meterport.importers.base import FileReport
+from meterport.importers.options import ImportOptions
 from tests.unit import feeds
 from tests.unit.feeds import (
     NEW_YEAR,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from meterport.importers.base import ColumnSource, ImportOptions
+from meterport.importers.options import ColumnSource, ImportOptions
 from tests.unit import feeds
 from tests.unit.feeds import (
     BAD_LINE,
@@ -274,19 +274,19 @@ def test_a_register_that_was_read_once_tells_no_energy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "flags"),
     [
-        ImportOptions(mapping={"energy_kwh": ColumnSource("value", "Wh")}),
-        ImportOptions(interval_s=900),
-        ImportOptions(timezone=feeds.ZONE),
+        (ImportOptions(mapping={"energy_kwh": ColumnSource("value", "Wh")}), "--map"),
+        (ImportOptions(interval_s=900, skip_bad_rows=True), "--interval, --skip-bad-rows"),
+        (ImportOptions(timezone=feeds.ZONE), "--timezone"),
     ],
 )
 def test_options_that_make_no_sense_here_are_refused(
-    tmp_path: Path, options: ImportOptions
+    tmp_path: Path, options: ImportOptions, flags: str
 ) -> None:
     assert refusal(file(tmp_path, point(), *channel("e", reading(1))), options) == (
         "a.xml: Green Button says its columns, interval lengths and time (UTC) itself; "
-        "leave --map, --interval and --timezone out"
+        f"leave {flags} out"
     )
 
 

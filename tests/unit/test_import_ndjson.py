@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from meterport.domain.readings import READING_SCHEMA
 from meterport.encoders import ndjson
 from meterport.importers import ndjson as importer
-from meterport.importers.base import ColumnSource, FileReport, ImportOptions
+from meterport.importers.base import FileReport
+from meterport.importers.options import ColumnSource, ImportOptions
 from tests import make
 from tests.unit import sheets
 from tests.unit.feeds import BAD_LINE, OURS, read, refusal

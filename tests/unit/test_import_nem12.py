@@ -11,11 +11,12 @@ import nemreader
 import polars as pl
 import pytest
 
-from meterport.cli_import import as_text
 from meterport.domain.errors import ImportRefused
 from meterport.domain.readings import READING_SCHEMA, Merged
+from meterport.import_here import as_text
 from meterport.importers import importer_for
-from meterport.importers.base import ColumnSource, FileReport, ImportOptions
+from meterport.importers.base import FileReport
+from meterport.importers.options import ColumnSource, ImportOptions
 from meterport.services.import_readings import ImportReport
 from tests import make
 
@@ -135,7 +136,7 @@ def test_what_is_passed_over_is_counted_and_said(tmp_path: Path) -> None:
         "V1": 144,
         "E1 in kW": 48,
     }
-    text = as_text(ImportReport([report], Merged(1, 48, 0, 0, [], {})))
+    text = as_text(ImportReport([report], Merged(1, 48, 0, 0, 0, [], {})))
     assert "passed over: 500 records (1), Q1 in kVArh (48), V1 (144), E1 in kW (48)" in text
 
 
@@ -247,14 +248,12 @@ def test_a_meter_id_may_be_given_to_a_file_of_one_meter(tmp_path: Path) -> None:
             "a.csv: the file has 2 meters (NMIs); --meter would make them one",
         ),
         (
-            ImportOptions(mapping={"energy_kwh": ColumnSource("E1", "kWh")}),
-            "a.csv: NEM12 says its columns and interval lengths itself; "
-            "leave --map and --interval out",
+            ImportOptions(mapping={"energy_kwh": ColumnSource("E1", "kWh")}, decimal=","),
+            "a.csv: NEM12 says its columns and interval lengths itself; leave --map, --decimal out",
         ),
         (
             ImportOptions(interval_s=900),
-            "a.csv: NEM12 says its columns and interval lengths itself; "
-            "leave --map and --interval out",
+            "a.csv: NEM12 says its columns and interval lengths itself; leave --interval out",
         ),
     ],
 )

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from meterport import cli_import
+from meterport import import_here
 from meterport.domain.errors import ImportRefused
 from meterport.domain.period import Period
 from meterport.domain.readings import KEY, READING_SCHEMA, SMART_METER_ID
 from meterport.importers import importer_for, parquet
-from meterport.importers.base import FileReport, ImportOptions
+from meterport.importers.base import FileReport
+from meterport.importers.options import ImportOptions
 from meterport.services.import_readings import import_files
 from tests import make
 
@@ -37,7 +38,7 @@ def file(folder: Path, frame: pl.DataFrame) -> Path:
 
 
 def options(*maps: str, timezone: str | None = None) -> ImportOptions:
-    return cli_import.options(maps, meter=None, timezone=timezone, interval_s=None)
+    return import_here.options(import_here.Said(maps, timezone=timezone))
 
 
 def read(

@@ -20,7 +20,8 @@ from meterport.domain.readings import READING_SCHEMA
 from meterport.domain.sheets import Sheet
 from meterport.encoders import nem12
 from meterport.importers import nem12 as importer
-from meterport.importers.base import FileReport, ImportOptions
+from meterport.importers.base import FileReport
+from meterport.importers.options import ImportOptions
 
 MIDNIGHT = datetime(2024, 1, 31, 14, tzinfo=UTC)
 """The first of February in market time."""

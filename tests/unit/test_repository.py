@@ -14,7 +14,7 @@ from meterport.domain import errors
 from meterport.domain.options import DELIMITERS, LINE_ENDS, Compression, Layout
 from meterport.domain.shapes import Gaps, Label, Resolution
 from meterport.encoders import FORMATS
-from meterport.importers.base import UNITS
+from meterport.importers.options import UNITS
 from meterport.settings import PREFIX, Settings
 from meterport.web.errors import STATUS
 from tests.chaos import report

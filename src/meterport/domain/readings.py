@@ -87,6 +87,8 @@ class MeterSummary:
 class Merged:
     """What one import changed. `added` counts each touched meter's new keys and spans its rows.
 
+    `rows_duplicate`: of one key with a later one; `rows_overlapped`: by shorter ones.
+
     `derived_intervals` counts the meters whose interval length came from the commonest step.
     """
 
@@ -94,6 +96,7 @@ class Merged:
     rows_new: int
     rows_replaced: int
     rows_duplicate: int
+    rows_overlapped: int
     added: Sequence[MeterSummary]
     derived_intervals: Mapping[int, int]
 

@@ -20,5 +20,13 @@ def importer_for(path: Path) -> ImportFormat:
     for importer in IMPORTERS.values():
         if path.suffix.lower() in importer.extensions:
             return importer
+    raise ImportRefused(f"{path.name or path}: {_why_not(path.suffix.lower())}")
+
+
+def _why_not(extension: str) -> str:
+    if extension in (".gz", ".zst", ".zip"):
+        return "unpack it first"
+    if extension == ".json":
+        return "JSON documents have no shape in common; write a JSON object a line, as .ndjson"
     known = ", ".join(e for importer in IMPORTERS.values() for e in importer.extensions)
-    raise ImportRefused(f"{path.name or path}: the name's ending tells the format; known: {known}")
+    return f"the name's ending tells the format; known: {known}"

@@ -1,111 +1,16 @@
-"""What an importer is, how columns of a file become ours, and how a bad row is named."""
+"""What an importer is, what it tells of a file, and how a bad row is named."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from meterport.domain.errors import ImportRefused
-from meterport.domain.readings import READING_SCHEMA, VALUE_COLUMNS
+from meterport.importers.options import ImportOptions
 
 BAD_ROWS_SHOWN = 10
-_ENERGY = {"kWh": 1.0, "Wh": 1e3, "MWh": 1e-3}
-_REGISTER = {f"register_{unit}": divisor for unit, divisor in _ENERGY.items()}
-UNITS: Mapping[str, Mapping[str, float]] = {
-    "timestamp": {"iso": 1.0, "epoch_s": 1.0, "epoch_ms": 1.0},
-    "interval_s": {"s": 1.0},
-    "smart_meter_id": {"text": 1.0},
-    "energy_kwh": _ENERGY | _REGISTER,
-    "power_kw": {"kW": 1.0, "W": 1e3, "MW": 1e-3},
-    "voltage_v": {"V": 1.0, "mV": 1e3, "kV": 1e-3},
-    "current_a": {"A": 1.0, "mA": 1e3},
-    "energy_export_kwh": _ENERGY | _REGISTER,
-    "quality": {"text": 1.0},
-}
-"""Per column of ours the units a file may have; a value is divided by the number beside its
-unit. The first is the default. A register counts up; its differences are the energy."""
-
-
-@dataclass(frozen=True)
-class ColumnSource:
-    """The file's column, and the unit in which it stands there."""
-
-    name: str
-    unit: str
-
-    @property
-    def is_register(self) -> bool:
-        return self.unit.startswith("register_")
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """`mapping` is by our column's name; columns that it leaves out are found by that name.
-
-    `timezone` is that of timestamps without an offset; without it such a file is refused.
-    """
-
-    mapping: Mapping[str, ColumnSource] = field(default_factory=dict)
-    smart_meter_id: str | None = None
-    timezone: ZoneInfo | None = None
-    interval_s: int | None = None
-
-    @property
-    def fixed(self) -> dict[str, object]:
-        """What is said once for all rows; a column of that name then counts for nothing."""
-        said = {"smart_meter_id": self.smart_meter_id, "interval_s": self.interval_s}
-        return {name: value for name, value in said.items() if value is not None}
-
-    def columns(self, present: list[str]) -> dict[str, ColumnSource]:
-        """Where each of our columns stands in a file that has these columns.
-
-        Raises ImportRefused if the file lacks what a reading needs.
-        """
-        found = {
-            ours: self.mapping.get(ours, ColumnSource(ours, next(iter(UNITS[ours]))))
-            for ours in READING_SCHEMA
-        }
-        found = {
-            ours: source
-            for ours, source in found.items()
-            if source.name in present and ours not in self.fixed
-        }
-        for ours, source in self.mapping.items():
-            if source.name not in present:
-                has = ", ".join(present)
-                raise ImportRefused(
-                    f"--map {ours}={source.name}: no such column; the file has: {has}"
-                )
-        self._check(found, present)
-        return found
-
-    def _check(self, found: Mapping[str, ColumnSource], present: list[str]) -> None:
-        has = f"the file has: {', '.join(present)}"
-        if "timestamp" not in found:
-            raise ImportRefused(f"no column timestamp; say --map timestamp=COLUMN; {has}")
-        if "smart_meter_id" not in found and self.smart_meter_id is None:
-            raise ImportRefused(
-                f"no column smart_meter_id; say --meter ID or --map smart_meter_id=COLUMN; {has}"
-            )
-        if not set(VALUE_COLUMNS) & set(found):
-            raise ImportRefused(
-                f"none of {', '.join(VALUE_COLUMNS)}; say --map energy_kwh=COLUMN; {has}"
-            )
-
-
-@dataclass
-class FileReport:
-    """What was found in one file, for the user to check."""
-
-    path: Path
-    rows: int = 0
-    ignored_columns: list[str] = field(default_factory=list)
-    missing_columns: list[str] = field(default_factory=list)
-    unknown_register_steps: int = 0
-    passed_over: dict[str, int] = field(default_factory=dict)
-    """What a file holds besides readings, and how many values or records of it."""
+MOST_REFUSED_KEPT = 1000
 
 
 @dataclass(frozen=True)
@@ -114,7 +19,38 @@ class BadRow:
     reason: str
 
 
-def refused(path: Path, bad: list[BadRow], *, unit: str = "line") -> ImportRefused:
+@dataclass
+class FileReport:
+    """What was found in one file, for the user to check. `rows`: those that became readings."""
+
+    path: Path
+    rows: int = 0
+    rows_read: int = 0
+    """Rows of the file itself; 0 where it has none, such as Green Button."""
+    read_as: dict[str, str] = field(default_factory=dict)
+    """What was found out of the file's dialect, because nobody said it."""
+    ignored_columns: list[str] = field(default_factory=list)
+    missing_columns: list[str] = field(default_factory=list)
+    unknown_register_steps: int = 0
+    passed_over: dict[str, int] = field(default_factory=dict)
+    """What a file holds besides readings, and how many values or records of it."""
+    rows_refused: int = 0
+    refused: list[BadRow] = field(default_factory=list)
+    """The first of the rows that were left out because they are bad."""
+
+    def pass_over(self, what: str, count: int) -> None:
+        if count:
+            self.passed_over[what] = self.passed_over.get(what, 0) + count
+
+    def refuse(self, bad: Sequence[BadRow], *, skip: bool, unit: str = "line") -> None:
+        """Raises ImportRefused unless bad rows are to be skipped; then it keeps account of them."""
+        if bad and not skip:
+            raise refused(self.path, bad, unit=unit)
+        self.rows_refused += len(bad)
+        self.refused += bad[: MOST_REFUSED_KEPT - len(self.refused)]
+
+
+def refused(path: Path, bad: Sequence[BadRow], *, unit: str = "line") -> ImportRefused:
     """One error that names the first bad rows by their place in the file."""
     named = [f"{path.name}: {unit} {row.line}: {row.reason}" for row in bad[:BAD_ROWS_SHOWN]]
     more = len(bad) - len(named)
@@ -125,11 +61,23 @@ def refused(path: Path, bad: list[BadRow], *, unit: str = "line") -> ImportRefus
 
 @dataclass(frozen=True)
 class ImportFormat:
-    """`read` yields batches of READING_SCHEMA (interval_s may be null) in the file's order.
+    """`load` yields batches of READING_SCHEMA (interval_s may be null) in the file's order.
 
-    Raises ImportRefused, naming the place in the file.
+    `understands`: the flags of ImportOptions that mean something for such a file; for the others
+    `knows` says why not.
     """
 
     name: str
     extensions: tuple[str, ...]
-    read: Callable[[Path, ImportOptions, FileReport], Iterator[pl.DataFrame]]
+    load: Callable[[Path, ImportOptions, FileReport], Iterator[pl.DataFrame]]
+    understands: frozenset[str]
+    knows: str = ""
+
+    def read(
+        self, path: Path, options: ImportOptions, report: FileReport
+    ) -> Iterator[pl.DataFrame]:
+        """Raises ImportRefused, naming the place in the file, or options without a meaning."""
+        others = [flag for flag in options.given if flag not in self.understands]
+        if others:
+            raise ImportRefused(f"{path.name}: {self.knows}; leave {', '.join(others)} out")
+        return self.load(path, options, report)

@@ -18,20 +18,16 @@ import polars as pl
 
 from meterport.domain.errors import ImportRefused
 from meterport.domain.readings import READING_SCHEMA, VALUE_COLUMNS
-from meterport.importers.base import FileReport, ImportFormat, ImportOptions
+from meterport.importers.base import FileReport, ImportFormat
 from meterport.importers.green_button_feed import Feed, read_feed
 from meterport.importers.green_button_links import Series, all_series, meter_ids
-from meterport.importers.green_button_rows import Readings, pass_over, rows
+from meterport.importers.green_button_rows import Readings, rows
+from meterport.importers.options import ImportOptions
 
 BATCH_ROWS = 100_000
 
 
 def read(path: Path, options: ImportOptions, report: FileReport) -> Iterator[pl.DataFrame]:
-    if options.mapping or options.interval_s is not None or options.timezone is not None:
-        raise ImportRefused(
-            f"{path.name}: Green Button says its columns, interval lengths and time (UTC) itself; "
-            "leave --map, --interval and --timezone out"
-        )
     with tempfile.TemporaryFile() as spill:
         feed = read_feed(path, spill, report)
         batch = READING_SCHEMA.to_frame()
@@ -54,7 +50,7 @@ def _meters(
     by_point: dict[str, list[Series]] = {}
     for series in all_series(feed):
         if series.service is not None or series.kind.column is None:
-            pass_over(report, series.service or series.kind.label, len(series.blocks))
+            report.pass_over(series.service or series.kind.label, len(series.blocks))
         else:
             by_point.setdefault(series.point, []).append(series)
     found = {series.kind.column for point in by_point.values() for series in point}
@@ -83,4 +79,10 @@ def _nothing(report: FileReport) -> str:
     return f"no readings of electricity drawn or fed in, of power, voltage or current{passed_over}"
 
 
-FORMAT = ImportFormat("green_button", (".xml",), read)
+FORMAT = ImportFormat(
+    "green_button",
+    (".xml",),
+    read,
+    understands=frozenset({"--meter"}),
+    knows="Green Button says its columns, interval lengths and time (UTC) itself",
+)

@@ -69,11 +69,6 @@ def rows(path: Path, meter: str, readings: Sequence[Readings], report: FileRepor
     )
 
 
-def pass_over(report: FileReport, what: str, count: int) -> None:
-    if count:
-        report.passed_over[what] = report.passed_over.get(what, 0) + count
-
-
 def _chosen(readings: Sequence[Readings], report: FileReport) -> Sequence[Readings]:
     """Those that are the meter's own values of this quantity."""
     parts = {each.kind.part for each in readings}
@@ -90,7 +85,7 @@ def _count(
 ) -> None:
     for each in before:
         if each not in after:
-            pass_over(report, f"{each.kind.label} {what}", each.count)
+            report.pass_over(f"{each.kind.label} {what}", each.count)
 
 
 def _channel(
@@ -100,7 +95,7 @@ def _channel(
     all_ = pl.concat([_values(column, each) for each in readings]).sort("place")
     is_register = readings[0].kind.is_register
     known = all_.unique("start", keep="last") if is_register else _latest(all_)
-    pass_over(report, "readings that a later one repeats", all_.height - known.height)
+    report.pass_over("readings that a later one repeats", all_.height - known.height)
     if is_register:
         return _differences(meter, column, known.sort("start"), report)
     _check_lengths(path, known)
@@ -119,7 +114,7 @@ def _counted(
     readings: pl.DataFrame, good: pl.Expr | pl.Series, what: str, report: FileReport
 ) -> pl.DataFrame:
     left = readings.filter(good)
-    pass_over(report, f"readings {what}", readings.height - left.height)
+    report.pass_over(f"readings {what}", readings.height - left.height)
     return left
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 import polars as pl
 
 from meterport.domain.errors import ImportRefused, shown
-from meterport.importers.base import BadRow, FileReport, ImportFormat, ImportOptions, refused
-from meterport.importers.tables import Table, to_batches
+from meterport.importers.base import BadRow, FileReport, ImportFormat, refused
+from meterport.importers.chosen import Table
+from meterport.importers.options import OF_TABLES, ImportOptions
+from meterport.importers.tables import to_batches
 
 BATCH_ROWS = 50_000
 LONGEST_LINE = 1 << 20
@@ -29,7 +31,7 @@ def read(path: Path, options: ImportOptions, report: FileReport) -> Iterator[pl.
     header = _keys(path)
     if not header:
         raise ImportRefused(f"{path.name}: no line with an object that has keys")
-    yield from to_batches(path, header, lambda: _tables(path, header), options, report)
+    yield from to_batches(path, header, lambda _: _tables(path, header), options, report)
 
 
 def _keys(path: Path) -> list[str]:
@@ -127,4 +129,10 @@ def _check_text(object_: Object) -> None:
             raise ValueError("an escape of half a character (a lone surrogate)") from error
 
 
-FORMAT = ImportFormat("ndjson", (".ndjson", ".jsonl"), read)
+FORMAT = ImportFormat(
+    "ndjson",
+    (".ndjson", ".jsonl"),
+    read,
+    understands=OF_TABLES,
+    knows="NDJSON has no delimiter and no header",
+)

@@ -22,9 +22,10 @@ import polars as pl
 from meterport.domain.errors import ImportRefused, shown
 from meterport.domain.readings import READING_SCHEMA, SMART_METER_ID
 from meterport.importers import units
-from meterport.importers.base import BadRow, FileReport, ImportFormat, ImportOptions, refused
+from meterport.importers.base import BadRow, FileReport, ImportFormat, refused
 from meterport.importers.nem12_meters import Stretch, lines_of, stretches
 from meterport.importers.nem12_records import COLUMNS, MISSING, Day, Days, Floats, Levels, Reader
+from meterport.importers.options import ImportOptions
 
 MARKET_TIME = timezone(timedelta(hours=10))
 BATCH_ROWS = 100_000
@@ -41,11 +42,6 @@ def is_nem12(path: Path) -> bool:
 
 
 def read(path: Path, options: ImportOptions, report: FileReport) -> Iterator[pl.DataFrame]:
-    if options.mapping or options.interval_s is not None:
-        raise ImportRefused(
-            f"{path.name}: NEM12 says its columns and interval lengths itself; "
-            "leave --map and --interval out"
-        )
     found = stretches(path)
     if options.smart_meter_id is not None and len(found) > 1:
         raise ImportRefused(
@@ -158,4 +154,10 @@ def _latest_known(days: Sequence[Day]) -> tuple[Floats, Levels]:
     return values, levels
 
 
-FORMAT = ImportFormat("nem12", (".nem12",), read)
+FORMAT = ImportFormat(
+    "nem12",
+    (".nem12",),
+    read,
+    understands=frozenset({"--meter", "--timezone"}),
+    knows="NEM12 says its columns and interval lengths itself",
+)

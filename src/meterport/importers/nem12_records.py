@@ -14,8 +14,9 @@ import polars as pl
 
 from meterport.domain.errors import shown
 from meterport.importers import units
-from meterport.importers.base import UNITS, BadRow, FileReport, refused
+from meterport.importers.base import BadRow, FileReport, refused
 from meterport.importers.nem12_meters import text_of
+from meterport.importers.options import UNITS
 
 MISSING = -1
 LEVELS = {"A": 0, "F": 1, "S": 2, "E": 3, "N": MISSING}

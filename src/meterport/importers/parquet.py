@@ -6,8 +6,10 @@ from pathlib import Path
 import polars as pl
 
 from meterport.domain.errors import ImportRefused
-from meterport.importers.base import FileReport, ImportFormat, ImportOptions
-from meterport.importers.tables import Table, to_batches
+from meterport.importers.base import FileReport, ImportFormat
+from meterport.importers.chosen import Table
+from meterport.importers.options import OF_TABLES, ImportOptions
+from meterport.importers.tables import to_batches
 
 BATCH_ROWS = 250_000
 
@@ -18,7 +20,7 @@ def read(path: Path, options: ImportOptions, report: FileReport) -> Iterator[pl.
     try:
         rows = pl.scan_parquet(path, glob=False, hive_partitioning=False)
         header = rows.collect_schema().names()
-        yield from to_batches(path, header, lambda: _tables(rows), options, report, place="row")
+        yield from to_batches(path, header, lambda _: _tables(rows), options, report, place="row")
     except pl.exceptions.PolarsError as error:
         raise ImportRefused(f"{path.name}: this is not a readable Parquet file") from error
 
@@ -30,4 +32,10 @@ def _tables(rows: pl.LazyFrame) -> Iterator[Table]:
         first += values.height
 
 
-FORMAT = ImportFormat("parquet", (".parquet", ".pq"), read)
+FORMAT = ImportFormat(
+    "parquet",
+    (".parquet", ".pq"),
+    read,
+    understands=OF_TABLES,
+    knows="Parquet has no delimiter and no header line",
+)

@@ -45,6 +45,16 @@ def sums(values: Floats, more: Floats) -> Floats:
     return np.where(places == NONE, values + more, exact)
 
 
+def products(values: Floats, factors: Floats) -> Floats:
+    """`values` * `factors`, with the places of both together; NaN where one of them is."""
+    of_value, of_factor = _decimals(values), _decimals(factors)
+    digits = np.rint(values * _SCALES[of_value]) * np.rint(factors * _SCALES[of_factor])
+    fits = (of_value != NONE) & (of_factor != NONE) & (np.abs(digits) < _LARGEST_EXACT)
+    places = of_value + of_factor
+    exact = digits / 10.0 ** np.where(fits, places, 0)
+    return np.where(fits, exact, values * factors)
+
+
 def _quotient(values: Floats, places: npt.NDArray[np.int8], units_in_ours: float) -> Floats:
     digits = np.rint(values * _SCALES[places])
     times, divisor = max(1.0, round(1 / units_in_ours)), max(1.0, units_in_ours)

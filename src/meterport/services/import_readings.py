@@ -10,7 +10,8 @@ import polars as pl
 from meterport.domain.errors import ImportRefused
 from meterport.domain.readings import Merged
 from meterport.importers import importer_for
-from meterport.importers.base import FileReport, ImportOptions
+from meterport.importers.base import FileReport
+from meterport.importers.options import ImportOptions
 from meterport.ports import MeterCatalog, ReadingSource, ReadingStore
 from meterport.services.refresh_meters import refresh_meters
 

@@ -40,6 +40,7 @@ from meterport.sources.delta_table import (
     lazy,
     write_data_file,
 )
+from meterport.sources.overlaps import resolved
 from meterport.sources.table_files import CommitUnknown, TableFiles
 
 FILE_ROWS = 1_048_576
@@ -56,6 +57,7 @@ class _Change:
     meters: dict[str, MeterSummary] = field(default_factory=dict)
     rows_read: int = 0
     rows_given: int = 0
+    rows_overlapped: int = 0
     rows_replaced: int = 0
 
     def count(self, new: pl.DataFrame, replaced: pl.DataFrame) -> None:
@@ -143,7 +145,8 @@ class DeltaReadings:
             version=version,
             rows_new=change.rows_read - change.rows_replaced,
             rows_replaced=change.rows_replaced,
-            rows_duplicate=change.rows_given - change.rows_read,
+            rows_duplicate=change.rows_given - change.rows_read - change.rows_overlapped,
+            rows_overlapped=change.rows_overlapped,
             added=list(change.meters.values()),
             derived_intervals=derived,
         )
@@ -161,7 +164,9 @@ class DeltaReadings:
         old = self._lazy(touched)
         change.removed += touched
         for meters in self._ranges(new, old):
-            fresh = _latest(_with_intervals(new.filter(meters).collect(), intervals))
+            fresh, overlapped = resolved(new.filter(meters).collect())
+            change.rows_overlapped += overlapped
+            fresh = _with_intervals(fresh, intervals)
             stored = old.filter(meters).collect()
             kept = stored.join(fresh, on=KEY, how="anti")
             change.count(fresh, stored.join(fresh, on=KEY, how="semi"))
@@ -299,10 +304,6 @@ def _with_intervals(rows: pl.DataFrame, intervals: pl.DataFrame) -> pl.DataFrame
         .with_columns(pl.coalesce("interval_s", "interval_s_right"))
         .select(READING_SCHEMA.names())
     )
-
-
-def _latest(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.unique(KEY, keep="last", maintain_order=True).sort(KEY)
 
 
 def _may_overlap(file: DataFile, keys: pl.DataFrame) -> bool:
