@@ -42,9 +42,10 @@ def main() -> None:
     try:
         app()
     except MeterportError as error:
-        _fail(f"{error.message} ({error.details})" if error.details else error.message)
+        details = f" ({error.details})" if error.details else ""
+        _fail(f"{error.code}: {error.message}{details}")
     except MeterportRefused as error:
-        _fail(str(error))
+        _fail(f"{error.code}: {error}")
     except KeyboardInterrupt:
         _fail("stopped")
 

@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from meterport.bootstrap import Services, connect
+from meterport.client import MeterportRefused
 from meterport.domain.errors import (
     DownloadError,
     ExportDamaged,
-    ExportFailed,
     ExportNotCancellable,
     InvalidRequest,
     JobNotFound,
@@ -38,6 +38,8 @@ from meterport.domain.jobs import Job, JobId, JobStatus
 from meterport.domain.options import Compression, ExportOptions, compression_of
 from meterport.domain.period import Period, iso_utc
 from meterport.domain.wall_times import instant_of
+from meterport.durable import sync_folder
+from meterport.housekeeping import tidy
 from meterport.ports import JobStore
 from meterport.processes import check_told_to_stop
 from meterport.services.choose_meters import ALL, choose_meters
@@ -80,6 +82,7 @@ def run(settings: Settings, wanted: Wanted, targets: Targets, *, as_json: bool) 
     services = connect(settings)
     request = _request(services, wanted)
     _check_free(request, targets)
+    tidy(services, settings)
     job = _ended(services, settings, request)
     file = finished_file(job)
     target = targets.file or Path(filename(job.request))
@@ -133,8 +136,10 @@ def _check_free(request: ExportRequest, targets: Targets) -> None:
 
 def _check_target(target: Path, *, overwrite: bool) -> None:
     folder = target.absolute().parent
-    if target.exists() and not target.is_file():
-        raise InvalidRequest(f"{target} is no file; name one, or - for standard output")
+    if target.is_dir():
+        raise InvalidRequest(f"{target} is a folder; name a file, or - for standard output")
+    if _is_device(target):
+        return
     if target.exists() and not overwrite:
         raise InvalidRequest(f"{target} is there already; say --force to replace it")
     if not folder.is_dir():
@@ -143,13 +148,18 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
         raise InvalidRequest(f"nothing may be written to {folder}; say -o FILE to write elsewhere")
 
 
+def _is_device(target: Path) -> bool:
+    """A pipe, or such as /dev/null: it is written to, and not replaced."""
+    return target.exists() and not target.is_file()
+
+
 def _outcomes(request: ExportRequest) -> Sequence[Compression]:
     auto = request.compression is Compression.AUTO
     return (Compression.NONE, Compression.GZIP) if auto else (request.compression,)
 
 
 def _ended(services: Services, settings: Settings, request: ExportRequest) -> Job:
-    """The job, worked on until it has a file. Raises ExportFailed with its own reason."""
+    """The job, worked on until it has a file. Raises MeterportRefused with its own reason."""
     job = submit_export(
         request,
         jobs=services.jobs,
@@ -170,7 +180,8 @@ def _ended(services: Services, settings: Settings, request: ExportRequest) -> Jo
             job = _now(services.jobs, job.id)
             tell(job)
     if job.error is not None:
-        raise ExportFailed(job.error.message, job.error.details)
+        details = f" ({job.error.details})" if job.error.details else ""
+        raise MeterportRefused(job.error.code, f"{job.error.message}{details}")
     return job
 
 
@@ -249,6 +260,10 @@ def _written(target: Path) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    if _is_device(target):
+        with target.open("wb") as sink:
+            yield sink
+        return
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         with part.open("xb") as sink:
@@ -256,6 +271,7 @@ def _written(target: Path) -> Iterator[BinaryIO]:
             sink.flush()
             os.fsync(sink.fileno())
         part.replace(target)
+        sync_folder(target.absolute().parent)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise DownloadError(f"the file could not be brought to {target}: {reason}") from error
@@ -271,6 +287,8 @@ def _said(services: Services, job: Job, file: ExportFile, target: Path, *, as_js
             {
                 "file": str(target),
                 "job_id": job.id,
+                "format": job.request.format,
+                "compression": job.request.compression,
                 "rows": file.rows,
                 "size_bytes": file.size_bytes,
                 "sha256": file.sha256,
@@ -279,6 +297,18 @@ def _said(services: Services, job: Job, file: ExportFile, target: Path, *, as_js
                 "intervals_present": present,
             }
         )
+    packed = job.request.compression
+    size = f"{file.size_bytes:,} bytes{'' if packed is Compression.NONE else f' ({packed})'}"
     missing = expected - present
     gaps = f"{missing:,} of {expected:,} intervals are missing" if missing else "no gaps"
-    return f"{target}: {file.rows:,} rows, {file.size_bytes:,} bytes, {gaps}\nsha256 {file.sha256}"
+    if not expected:
+        gaps = _no_readings(services, job.request)
+    return f"{target}: {file.rows:,} rows, {size}, {gaps}\nsha256 {file.sha256}"
+
+
+def _no_readings(services: Services, request: ExportRequest) -> str:
+    known = services.catalog.some([request.smart_meter_id]).get(request.smart_meter_id)
+    if known is None:
+        return "no readings in this period"
+    first, last = iso_utc(known.first), iso_utc(known.last)
+    return f"no readings in this period; those of {known.smart_meter_id} are from {first} to {last}"

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -65,6 +65,13 @@ def keep_house(
         except MeterportError as error:
             log.warning("housekeeping_waits", reason=error.message)
         stopping.wait(TICK_S)
+
+
+def tidy(services: Services, settings: Settings) -> None:
+    """Once what is done every minute, for a command without a service beside it that does so."""
+    with suppress(LeaseTaken, ServiceUnavailable, OSError), services.leases.holding(LEASE):
+        for chore in _quick_chores(services, settings):
+            chore.do()
 
 
 @contextmanager

@@ -257,6 +257,8 @@ def test_what_is_told_of_the_file_is_json_if_asked_for(tmp_path: Path, home: mak
     assert told == {
         "file": f"{NAME}.csv.gz",
         "job_id": job.id,
+        "format": "csv",
+        "compression": "gzip",
         "rows": 2,
         "size_bytes": len(file),
         "sha256": hashlib.sha256(file).hexdigest(),
@@ -291,50 +293,56 @@ def test_several_meters_make_one_file_in_order_of_their_ids(
     [
         (
             ["nobody", *DAY],
-            "Smart meter with ID 'nobody' not found "
+            "SMART_METER_NOT_FOUND: Smart meter with ID 'nobody' not found "
             "(The specified smart meter does not exist in the system)",
         ),
         (
             ["123", "nobody", *DAY],
-            "Smart meter with ID 'nobody' not found "
+            "SMART_METER_NOT_FOUND: Smart meter with ID 'nobody' not found "
             "(The specified smart meter does not exist in the system)",
         ),
         (
             ["../x", *DAY],
+            "INVALID_SMART_METER_ID: "
             "smart_meter_id must be 1 to 64 letters, digits or . _ : - and begin with a letter "
             "or digit, not '../x'",
         ),
         (
             ["123", "--from", "2024-02-30", "--to", "2024-03-01"],
-            "--from '2024-02-30' is no day of the calendar",
+            "INVALID_REQUEST: --from '2024-02-30' is no day of the calendar",
         ),
         (
             ["123", "--from", "2024-01-01", "--to", "soon"],
-            "--to must be an ISO 8601 date-time such as 2024-01-01T00:00:00Z, not 'soon'",
+            "INVALID_REQUEST: --to must be a date such as 2024-03-31 or a date-time such as "
+            "2024-03-31T00:00:00Z, not 'soon'",
         ),
         (
             ["123", "--from", "2024-01-02", "--to", "2024-01-01"],
+            "INVALID_DATE_RANGE: "
             "end (2024-01-01T00:00:00Z) must be after start (2024-01-02T00:00:00Z)",
         ),
         (
             ["123", "--from", "2098-01-01", "--to", "2099-01-01"],
+            "START_NOT_IN_PAST: "
             "--from 2098-01-01T00:00:00Z is not in the past; choose an earlier one",
         ),
         (
             ["123", *DAY, "--format", "doc"],
+            "UNSUPPORTED_FORMAT: "
             "format 'doc' is not supported; known: csv, json, ndjson, xml, nem12, parquet, xlsx",
         ),
         (
             ["123", *DAY, "--resolution", "2h"],
+            "INVALID_RESOLUTION: "
             "resolution '2h' is not known; known: raw, 1m, 5m, 15m, 30m, 1h, 1d, 1mo",
         ),
         (
             ["123", *DAY, "--format", "json", "--bom"],
-            "the options under csv say nothing in format json",
+            "INVALID_REQUEST: the options under csv say nothing in format json",
         ),
         (
             ["123", *DAY, "--as-of", "99"],
-            "Version 99 of the readings is not kept; the newest is 1 "
+            "VERSION_GONE: Version 99 of the readings is not kept; the newest is 1 "
             "(Ask for a version that is kept, or leave as_of out to get the newest)",
         ),
     ],
@@ -408,18 +416,18 @@ def test_a_job_without_a_manifest_says_why(tmp_path: Path, home: make.Home) -> N
     waiting = home.submit(make.request()).id
 
     assert refusal(tmp_path, "jobs", "manifest", NOBODYS) == (
-        f"meterport: there is no job '{NOBODYS}'; `meterport jobs` lists them"
+        f"meterport: JOB_NOT_FOUND: there is no job '{NOBODYS}'; `meterport jobs` lists them"
     )
     assert refusal(tmp_path, "jobs", "manifest", failed) == (
-        "meterport: the export failed: Smart meter with ID 'nobody' not found "
+        "meterport: EXPORT_FAILED: the export failed: Smart meter with ID 'nobody' not found "
         "(The specified smart meter does not exist in the system)"
     )
     assert refusal(tmp_path, "jobs", "manifest", expired) == (
-        "meterport: the file is no longer kept; ask for the export again "
+        "meterport: EXPORT_EXPIRED: the file is no longer kept; ask for the export again "
         "(METERPORT_KEEP_FILES_DAYS says how long a file is kept)"
     )
     assert refusal(tmp_path, "jobs", "manifest", waiting) == (
-        "meterport: the export is not finished; ask its status and try again"
+        "meterport: EXPORT_NOT_READY: the export is not finished; ask its status and try again"
     )
 
 
@@ -434,6 +442,6 @@ def test_the_home_is_told_if_it_is_not_there(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr == (
-        b"meterport: there is no data folder nowhere; `meterport serve` makes one\n"
+        b"meterport: START_REFUSED: there is no data folder nowhere; `meterport serve` makes one\n"
     )
     assert os.listdir(tmp_path) == []

@@ -170,13 +170,17 @@ def test_the_report_is_json_if_asked_for_and_nothing_else_is_written(tmp_path: P
     [
         (
             ["a.csv", "b.csv"],
-            "meterport: nothing was imported; bad rows:\n"
+            "meterport: IMPORT_REFUSED: nothing was imported; bad rows:\n"
             "b.csv: line 3: energy_kwh: 'x' is not a finite number\n",
         ),
-        (["missing.parquet"], "meterport: missing.parquet: No such file or directory\n"),
+        (
+            ["missing.parquet"],
+            "meterport: IMPORT_REFUSED: missing.parquet: No such file or directory\n",
+        ),
         (
             ["a.csv", "--map", "powr_kw=P"],
-            "meterport: --map: 'powr_kw' is no column of ours; did you mean power_kw?\n",
+            "meterport: IMPORT_REFUSED: "
+            "--map: 'powr_kw' is no column of ours; did you mean power_kw?\n",
         ),
     ],
 )

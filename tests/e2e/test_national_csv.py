@@ -31,7 +31,13 @@ def imported(samples: Path, folder: Path, command: Sequence[str]) -> dict[str, A
     done = subprocess.run(
         [
             *(sys.executable, "-m", "meterport", "import"),
-            *(str(samples / "national-csv" / file), *options, "--json", "--data", "data"),
+            *(
+                str((samples / "national-csv" / file).resolve()),
+                *options,
+                "--json",
+                "--data",
+                "data",
+            ),
         ],
         cwd=folder,
         check=True,
@@ -155,7 +161,7 @@ def test_a_sub_meter_in_watt_hours_is_in_order_though_the_file_is_not(
 
 
 def test_a_document_of_json_is_refused_by_name(samples: Path, tmp_path: Path) -> None:
-    file = samples / "national-csv" / "givenergy_2025-06-01.json"
+    file = (samples / "national-csv" / "givenergy_2025-06-01.json").resolve()
 
     done = subprocess.run(
         [sys.executable, "-m", "meterport", "import", str(file), "--data", "data"],
@@ -167,6 +173,7 @@ def test_a_document_of_json_is_refused_by_name(samples: Path, tmp_path: Path) ->
 
     assert (done.returncode, done.stderr) == (
         1,
-        "meterport: givenergy_2025-06-01.json: JSON documents have no shape in common; "
+        "meterport: IMPORT_REFUSED: "
+        "givenergy_2025-06-01.json: JSON documents have no shape in common; "
         "write a JSON object a line, as .ndjson\n",
     )

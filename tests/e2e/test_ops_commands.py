@@ -166,7 +166,7 @@ def test_a_job_that_has_ended_cannot_be_cancelled(service: Service) -> None:
 
     line = refusal("jobs", "cancel", job_id, "--data", service.data)
 
-    assert line == f"meterport: the export {job_id} is completed already"
+    assert line == f"meterport: EXPORT_NOT_CANCELLABLE: the export {job_id} is completed already"
 
 
 def test_a_rerun_gives_a_new_job_with_the_same_file(service: Service) -> None:
@@ -186,7 +186,9 @@ def test_a_rerun_gives_a_new_job_with_the_same_file(service: Service) -> None:
 def test_a_job_that_does_not_exist_is_told(service: Service, order: str, job_id: str) -> None:
     line = refusal("jobs", order, "--data", service.data, "--", job_id)
 
-    assert line == f"meterport: there is no job '{job_id}'; `meterport jobs` lists them"
+    assert (
+        line == f"meterport: JOB_NOT_FOUND: there is no job '{job_id}'; `meterport jobs` lists them"
+    )
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,10 @@ def test_a_data_folder_that_does_not_exist_is_told_and_not_made(
 
     line = refusal(*command, "--data", data)
 
-    assert line == f"meterport: there is no data folder {data}; `meterport serve` makes one"
+    assert (
+        line
+        == f"meterport: START_REFUSED: there is no data folder {data}; `meterport serve` makes one"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -268,7 +273,10 @@ def test_a_schema_that_is_not_up_to_date_is_told_by_every_command(idle: Path) ->
 
     line = refusal("doctor", "--data", idle)
 
-    assert line == "meterport: the database is not up to date; run: meterport db upgrade"
+    assert (
+        line
+        == "meterport: START_REFUSED: the database is not up to date; run: meterport db upgrade"
+    )
 
 
 def test_a_home_is_backed_up_beside_the_running_service_and_restored_elsewhere(
@@ -321,7 +329,9 @@ def test_a_backup_of_a_damaged_home_names_the_damage_and_says_so_by_its_exit_cod
 def test_a_target_that_is_there_is_refused(idle: Path, tmp_path: Path) -> None:
     line = refusal("backup", tmp_path, "--data", idle)
 
-    assert line == f"meterport: {tmp_path} exists already; name a folder that does not"
+    assert (
+        line == f"meterport: BACKUP_REFUSED: {tmp_path} exists already; name a folder that does not"
+    )
 
 
 def test_a_restore_under_a_running_service_is_refused(service: Service, tmp_path: Path) -> None:
@@ -330,7 +340,8 @@ def test_a_restore_under_a_running_service_is_refused(service: Service, tmp_path
     line = refusal("restore", tmp_path / "backup", "--replace", "--data", service.data)
 
     assert line == (
-        f"meterport: another process of meterport works on {service.data}; stop it first"
+        "meterport: START_REFUSED: "
+        f"another process of meterport works on {service.data}; stop it first"
     )
     assert service.completed(service.create("123")).file_info.record_count == 60
 
@@ -345,7 +356,8 @@ def test_a_restore_into_a_used_home_is_refused_and_replaces_it_when_told(
     told = said("restore", tmp_path / "backup", "--replace", "--data", idle)
 
     assert line == (
-        f"meterport: {idle / 'meterport.db'} is there already; choose another --data, "
+        "meterport: BACKUP_REFUSED: "
+        f"{idle / 'meterport.db'} is there already; choose another --data, "
         "or say --replace, which keeps it under another name"
     )
     _, *aside = told.splitlines()
@@ -369,11 +381,15 @@ def test_what_is_no_whole_backup_is_refused(idle: Path, tmp_path: Path, kind: st
 
     if kind == "changed":
         assert line == (
-            f"meterport: {folder}/meterport.db is not what was backed up; nothing was restored, "
+            "meterport: BACKUP_REFUSED: "
+            f"{folder}/meterport.db is not what was backed up; nothing was restored, "
             "use another backup"
         )
     else:
-        assert line == f"meterport: {folder} is no finished backup: it has no backup.json"
+        assert (
+            line
+            == f"meterport: BACKUP_REFUSED: {folder} is no finished backup: it has no backup.json"
+        )
     assert {path.name for path in (tmp_path / "new").glob("*")} <= {"home.lock"}
 
 
@@ -382,7 +398,7 @@ def test_a_home_whose_restore_was_cut_off_starts_nothing(idle: Path) -> None:
 
     for command in (("serve", "--port", "0"), ("jobs",)):
         assert refusal(*command, "--data", idle) == (
-            f"meterport: a restore into {idle} was cut off; "
+            f"meterport: START_REFUSED: a restore into {idle} was cut off; "
             "run `meterport restore BACKUP --replace` again"
         )
 
@@ -439,7 +455,10 @@ def test_nothing_is_erased_without_a_yes(idle: Path) -> None:
 def test_an_id_that_can_be_no_meters_is_refused(idle: Path) -> None:
     line = refusal("erase", "no/meter", "--yes", "--data", idle)
 
-    assert line.startswith("meterport: smart_meter_id must be 1 to 64 letters, digits or . _ : -")
+    assert line.startswith(
+        "meterport: INVALID_SMART_METER_ID: "
+        "smart_meter_id must be 1 to 64 letters, digits or . _ : -"
+    )
 
 
 @pytest.mark.parametrize("text", ["not json", '["no/meter"]'])

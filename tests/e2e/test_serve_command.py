@@ -46,7 +46,9 @@ def test_busy_port_is_told_with_its_remedy(tmp_path: Path) -> None:
         port = busy.getsockname()[1]
         said = refusal("serve", "--data", tmp_path / "data", "--port", str(port))
 
-    assert said.startswith(f"meterport: cannot listen on 127.0.0.1:{port}: Address already in use")
+    assert said.startswith(
+        f"meterport: START_REFUSED: cannot listen on 127.0.0.1:{port}: Address already in use"
+    )
     assert said.endswith("; choose another with --port or METERPORT_PORT")
 
 
@@ -54,7 +56,7 @@ def test_second_service_on_one_folder_is_refused_and_the_first_serves_on(service
     said = refusal("serve", "--data", service.data, "--port", "0")
 
     assert said == (
-        f"meterport: another meterport serves {service.data} already; stop it, "
+        f"meterport: START_REFUSED: another meterport serves {service.data} already; stop it, "
         "or choose another --data"
     )
     assert service.completed(service.create("123")).file_info.record_count == 2
@@ -64,7 +66,8 @@ def test_address_that_others_reach_is_refused_without_keys(tmp_path: Path) -> No
     said = refusal("serve", "--data", tmp_path / "data", METERPORT_HOST="0.0.0.0")  # noqa: S104
 
     assert said == (
-        "meterport: 0.0.0.0 can be reached by others, and the service asks for no keys yet; "
+        "meterport: START_REFUSED: "
+        "0.0.0.0 can be reached by others, and the service asks for no keys yet; "
         "listen on 127.0.0.1, or accept that with METERPORT_AUTH=insecure-off"
     )
     assert not (tmp_path / "data").exists()
@@ -97,7 +100,7 @@ def test_address_that_others_reach_is_served_once_that_is_accepted(tmp_path: Pat
 def test_wrong_variable_is_named(tmp_path: Path, name: str, value: str, said: str) -> None:
     line = refusal("serve", "--data", tmp_path / "data", **{f"METERPORT_{name}": value})
 
-    assert line == f"meterport: METERPORT_{name}: {said}"
+    assert line == f"meterport: START_REFUSED: METERPORT_{name}: {said}"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +123,7 @@ def test_a_celery_worker_without_a_broker_is_told(url: str, said: str) -> None:
         check=False,
     )
 
-    assert (done.returncode, done.stderr) == (1, f"meterport: {said}\n")
+    assert (done.returncode, done.stderr) == (1, f"meterport: START_REFUSED: {said}\n")
 
 
 @pytest.mark.parametrize("command", [("serve",), ("db", "upgrade")])
@@ -130,7 +133,7 @@ def test_data_folder_that_is_a_file_is_told(tmp_path: Path, command: tuple[str, 
     said = refusal(*command, "--data", file)
 
     assert said == (
-        f"meterport: cannot use the data folder {file}: File exists; "
+        f"meterport: START_REFUSED: cannot use the data folder {file}: File exists; "
         "choose another with --data or METERPORT_DATA"
     )
 
@@ -145,7 +148,7 @@ def test_data_folder_that_is_read_only_is_told(tmp_path: Path) -> None:
     said = refusal("serve", "--data", disk, "--port", "0", inside=inside)
 
     assert said == (
-        f"meterport: cannot use the data folder {disk}: Read-only file system; "
+        f"meterport: START_REFUSED: cannot use the data folder {disk}: Read-only file system; "
         "choose another with --data or METERPORT_DATA"
     )
 
@@ -183,7 +186,9 @@ def test_data_folder_whose_name_the_readings_store_cannot_hold_is_told(tmp_path:
     # deltalake 1.6 reads "%20" in a table's path as a space, and then finds nothing there.
     said = refusal("meters", "--data", tmp_path / "100%20")
 
-    assert said.startswith(f"meterport: cannot use the data folder {tmp_path / '100%20'}: ")
+    assert said.startswith(
+        f"meterport: START_REFUSED: cannot use the data folder {tmp_path / '100%20'}: "
+    )
 
 
 @pytest.mark.parametrize("wrong", [("serv",), ("serve", "--nope")])

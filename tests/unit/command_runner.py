@@ -55,9 +55,6 @@ def _run(arguments: Sequence[str]) -> Ran:
         except SystemExit as ended:
             # The command leaves from where it handles the error.
             code = getattr(ended.__context__, "code", str(ended.code)) if ended.code else ""
-    if code == "EXPORT_FAILED":
-        (job,) = json.loads(_run(["jobs", "--limit", "1", "--json"]).printed)
-        code = job["error"]["code"]
     printed.flush()
     text = printed.buffer.getvalue().decode()
     return Ran(text.replace("\r\n", "\n"), code)

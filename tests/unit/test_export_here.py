@@ -5,18 +5,19 @@ import io
 import json
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from meterport import export_here
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_tables import jobs as jobs_table
+from meterport.client import MeterportRefused
 from meterport.domain.errors import (
     DownloadError,
     ExportDamaged,
-    ExportFailed,
     InvalidRequest,
     JobNotFound,
     MeterportError,
@@ -148,11 +149,54 @@ def test_jobs_that_others_asked_for_are_left_to_others(metered: make.Home) -> No
 
 
 def test_the_reason_of_a_failure_is_the_jobs_own(metered: make.Home) -> None:
-    with pytest.raises(ExportFailed) as failed:
+    with pytest.raises(MeterportRefused) as failed:
         export(metered, "nobody")
 
-    assert failed.value.message == "Smart meter with ID 'nobody' not found"
-    assert failed.value.details == "The specified smart meter does not exist in the system"
+    assert failed.value.code == "SMART_METER_NOT_FOUND"
+    assert str(failed.value) == (
+        "Smart meter with ID 'nobody' not found "
+        "(The specified smart meter does not exist in the system)"
+    )
+
+
+def test_a_device_is_written_to_and_not_replaced(metered: make.Home) -> None:
+    said = export(metered, file=Path("/dev/null"))
+
+    assert said is not None
+    assert said.startswith(f"/dev/null: 2 rows, {len(ROWS)} bytes, no gaps\n")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_period_without_readings_is_told_with_the_one_that_has_them(metered: make.Home) -> None:
+    said = export(metered, start="2020-01-01", end="2021-01-01")
+
+    assert said is not None
+    assert said.splitlines()[0] == (
+        "smart_meter_123_20200101_20210101.csv: 0 rows, 65 bytes, no readings in this period; "
+        "those of 123 are from 2024-01-01T00:00:00Z to 2024-01-01T00:01:00Z"
+    )
+
+
+def test_a_compression_that_the_files_name_does_not_tell_is_told(metered: make.Home) -> None:
+    said = export(metered, file=Path("march.csv"), compression="gzip")
+
+    assert said is not None
+    assert "2 rows, " in said
+    assert " bytes (gzip), no gaps\n" in said
+
+
+def test_what_has_expired_goes_though_no_service_keeps_house(metered: make.Home) -> None:
+    export(metered, file=Path("first.csv"))
+    first = the_job(metered)
+    with Database(metered.settings.jobs_url).write() as connection:
+        connection.execute(update(jobs_table).values(expires_at=datetime(2024, 1, 1, tzinfo=UTC)))
+
+    export(metered, file=Path("second.csv"))
+
+    kept = list(metered.services.objects.keys())
+    assert kept == [the_job(metered).key]
+    assert first.id not in kept[0]
+    assert list(metered.services.jobs.manifests(first)) == []
 
 
 def test_an_existing_file_is_refused_before_any_work(metered: make.Home, tmp_path: Path) -> None:
@@ -199,9 +243,8 @@ def test_force_replaces_the_file_and_its_manifest(metered: make.Home, tmp_path: 
     [
         ("no/a.csv", None, "there is no folder no; make it, or say -o FILE"),
         ("a.csv", "no/a.json", "there is no folder no; make it, or say -o FILE"),
-        ("data", None, "data is no file; name one, or - for standard output"),
-        ("pipe", None, "pipe is no file; name one, or - for standard output"),
-        ("a.csv", "data", "data is no file; name one, or - for standard output"),
+        ("data", None, "data is a folder; name a file, or - for standard output"),
+        ("a.csv", "data", "data is a folder; name a file, or - for standard output"),
         ("a.csv", "a.csv", "a.csv cannot be both the file and its manifest"),
         ("a.csv", "data/../a.csv", "data/../a.csv cannot be both the file and its manifest"),
         ("-", "-", "-o and --manifest are both -; let one of them be a file"),
@@ -210,14 +253,12 @@ def test_force_replaces_the_file_and_its_manifest(metered: make.Home, tmp_path: 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_cannot_be_written_to_is_refused_before_any_work(
     metered: make.Home,
-    tmp_path: Path,
     file: str,
     manifest: str | None,
     message: str,
     *,
     overwrite: bool,
 ) -> None:
-    os.mkfifo(tmp_path / "pipe")
     other = None if manifest is None else Path(manifest)
 
     assert refusal(metered, file=Path(file), manifest=other, overwrite=overwrite) == message

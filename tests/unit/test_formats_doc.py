@@ -106,14 +106,14 @@ def test_python_sees_in_the_files_what_the_page_says(
 def test_what_cannot_be_asked_for_is_refused_in_these_words(
     said: str, code: str, message: str, ran: Mapping[Command, Ran]
 ) -> None:
-    assert ran[refused(said)] == Ran(f"meterport: {message}\n", code.strip("`"))
+    assert ran[refused(said)] == Ran(f"meterport: {code.strip('`')}: {message}\n", code.strip("`"))
 
 
 @pytest.mark.parametrize(("said", "code", "message"), FAILURES)
 def test_what_the_readings_do_not_allow_fails_in_these_words(
     said: str, code: str, message: str, ran: Mapping[Command, Ran]
 ) -> None:
-    assert ran[failed(said)] == Ran(f"meterport: {message}\n", code.strip("`"))
+    assert ran[failed(said)] == Ran(f"meterport: {code.strip('`')}: {message}\n", code.strip("`"))
 
 
 def test_no_command_is_there_twice() -> None:

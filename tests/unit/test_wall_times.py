@@ -119,18 +119,20 @@ def test_a_time_with_an_offset_is_meant_as_it_is_whatever_the_zone(text: str, in
         (
             "UTC",
             "yesterday",
-            "--to must be an ISO 8601 date-time such as 2024-01-01T00:00:00Z, not 'yesterday'",
+            "--to must be a date such as "
+            "2024-03-31 or a date-time such as 2024-03-31T00:00:00Z, not 'yesterday'",
         ),
         (
             "UTC",
             "2024-13-01T00:00:00",
-            "--to must be an ISO 8601 date-time such as 2024-01-01T00:00:00Z, "
+            "--to must be a date such as 2024-03-31 or a date-time such as 2024-03-31T00:00:00Z, "
             "not '2024-13-01T00:00:00'",
         ),
         (
             "UTC",
             "20240101",
-            "--to must be an ISO 8601 date-time such as 2024-01-01T00:00:00Z, not '20240101'",
+            "--to must be a date such as "
+            "2024-03-31 or a date-time such as 2024-03-31T00:00:00Z, not '20240101'",
         ),
         (
             "Europe/Berlin",

@@ -19,7 +19,13 @@ def instant_of(field: str, text: str, zone: str) -> datetime:
     """
     if _DATE.fullmatch(text):
         return _begin_of(field, text, ZoneInfo(zone))
-    read = parse_instant(field, text)
+    try:
+        read = parse_instant(field, text)
+    except InvalidRequest as error:
+        raise InvalidRequest(
+            f"{field} must be a date such as 2024-03-31 or a date-time such as "
+            f"2024-03-31T00:00:00Z, not {shown(text)}"
+        ) from error
     return read if _OFFSET.search(text) else _on_the_clock(field, read, ZoneInfo(zone))
 
 
