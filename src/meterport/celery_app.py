@@ -30,7 +30,7 @@ def _settings() -> Settings:
         settings = load_settings()
         check_url(settings.broker_url)
     except StartRefused as error:
-        raise SystemExit(f"meterport: {error.message}") from error
+        raise SystemExit(f"meterport: {error.code}: {error.message}") from error
     return settings
 
 
