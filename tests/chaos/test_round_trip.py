@@ -146,5 +146,6 @@ def test_a_product_that_writes_anything_else_is_caught(
     spoil, format_, compression = broken_formats.TEETH[name]
     spoil(monkeypatch)
 
+    # The first that tells ends it; of eighty there may be none with a clock change in a frame.
     with pytest.raises((AssertionError, CalledProcessError)):
-        trips(chaos.toothless(name), home, format_, compression, commit=80)
+        trips(chaos.toothless(name), home, format_, compression, commit=400)
