@@ -4,9 +4,11 @@ It follows links alone: a block's `up` is a MeterReading's `related`, whose othe
 ReadingType; the MeterReading's `up` is the UsagePoint's `related`.
 """
 
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 
 from lxml import etree
 
@@ -66,6 +68,25 @@ def readings(feed: bytes) -> list[Reading]:
     return found
 
 
+def streamed(feed: bytes) -> Iterator[Reading]:
+    """As `readings`, of a feed too long to be held, in which blocks come after all they name."""
+    types: dict[str, Entry] = {}
+    points: dict[str, Entry] = {}
+    series: dict[str, Entry] = {}
+    for _, element in etree.iterparse(io.BytesIO(feed), tag=f"{{{SPACES['a']}}}entry"):
+        entry = Entry(element)
+        if _found(element, "a:content/e:IntervalBlock"):
+            (up,) = entry.links("up")
+            (kind,) = (types[link] for link in series[up].links("related") if link in types)
+            yield from _of_block(entry, points[series[up].links("up")[0]].title, kind)
+            element.clear()
+        elif _found(element, "a:content/e:ReadingType"):
+            types[entry.links("self")[0]] = entry
+        else:
+            of = series if _found(element, "a:content/e:MeterReading") else points
+            of.update(dict.fromkeys(entry.links("related"), entry))
+
+
 def blocks(feed: bytes) -> Iterator[tuple[str, int, int, int]]:
     """(title, start, duration, number of readings) of each block."""
     for entry in entries(feed, "IntervalBlock"):
@@ -105,8 +126,13 @@ def _of_block(block: Entry, meter: str, kind: Entry) -> Iterator[Reading]:
 
 
 def _found(element: etree._Element, path: str) -> list[etree._Element]:
-    found: list[etree._Element] = element.xpath(path, namespaces=SPACES)
+    found: list[etree._Element] = _compiled(path)(element)
     return found
+
+
+@cache
+def _compiled(path: str) -> etree.XPath:
+    return etree.XPath(path, namespaces=SPACES)
 
 
 def _text(element: etree._Element, path: str) -> str:

@@ -136,9 +136,16 @@ def _of_object(reading: Mapping[str, Any]) -> Row:
 
 def read_green_button(data: bytes) -> list[Row]:
     """By its links; in order of meters and times."""
+    return _of_feed(green_button.readings(data))
+
+
+def read_long_green_button(data: bytes) -> list[Row]:
+    return _of_feed(green_button.streamed(data))
+
+
+def _of_feed(found: Iterable[green_button.Reading]) -> list[Row]:
     return _merged(
-        (r.meter, r.start, r.duration, (r.uom, r.flow), r.value, r.quality)
-        for r in green_button.readings(data)
+        (r.meter, r.start, r.duration, (r.uom, r.flow), r.value, r.quality) for r in found
     )
 
 

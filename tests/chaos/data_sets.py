@@ -19,6 +19,7 @@ from meterport.domain.options import Compression, CsvDialect, ExportOptions
 from meterport.domain.period import Period, iso_utc
 from meterport.domain.readings import READING_SCHEMA, MeterSummary
 from meterport.domain.shapes import Shape
+from meterport.encoders import FORMATS
 from tests.readers import CHANNELS, ESPI_QUALITY, MARKET_TIME, METHODS, Row
 from tests.unit import clocks
 
@@ -48,7 +49,9 @@ class DataSet:
     dialect: CsvDialect
 
     def request(self, compression: Compression) -> ExportRequest:
-        options = ExportOptions(Shape(zone=self.zone, columns=Row._fields), self.dialect)
+        places = FORMATS[self.format].needs or Row._fields
+        columns = tuple(name for name in Row._fields if name in places)
+        options = ExportOptions(Shape(zone=self.zone, columns=columns), self.dialect)
         how = {"compression": compression, "options": options}
         if len(self.meters) == 1:
             return ExportRequest(self.meters[0], self.period, self.format, **how)  # type: ignore[arg-type]
@@ -133,6 +136,33 @@ def _data_set(draw: st.DrawFn, format: str, *, plain: bool) -> DataSet:  # noqa:
         tuple(draw(st.lists(st.integers(1, 9), max_size=3))),
         draw(st.sampled_from([3, 1_000_000, 1_000_000])),
         draw(_DIALECTS) if format == "csv" else CsvDialect(),
+    )
+
+
+def long_set(format: str, days: int) -> DataSet:  # noqa: A002 - the contract's word
+    """A meter's minutes from October 2024 on, with numbers of three decimals and empty values.
+
+    Of NEM12, which has no minutes, every five.
+    """
+    start, interval_s = datetime(2024, 10, 1, tzinfo=UTC), 300 if format == "nem12" else 60
+    period = Period(start, start + timedelta(days=days))
+    words = (None, None, "estimated", "substituted", None, "final_substituted")
+    rows = tuple(
+        Row(
+            start + timedelta(seconds=n * interval_s),
+            interval_s,
+            "6001234567",
+            energy_kwh=None if n % 97 == 5 else n * 7919 % 100_003 / 1000,
+            power_kw=(n * 613 % 9973 - 5000) / 1000 if n % 61 == 3 else None,
+            voltage_v=230 + n % 997 / 1000 if n % 60 == 0 else None,
+            current_a=n * 37 % 10_007 / 1000 if n % 53 == 1 else None,
+            energy_export_kwh=n * 31 % 997 / 1000 if n % 5 == 0 else None,
+            quality=words[n // 1009 % len(words)],
+        )
+        for n in range(days * 86_400 // interval_s)
+    )
+    return DataSet(
+        format, ("6001234567",), rows, period, "Europe/Berlin", (), 1_000_000, CsvDialect()
     )
 
 

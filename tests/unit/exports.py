@@ -7,11 +7,13 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from meterport.domain.exports import ExportRequest
 from meterport.domain.jobs import Job, Lease
 from meterport.domain.sheets import Sheet
 from meterport.encoders import FORMATS, csv
 from meterport.encoders.base import Sink
-from meterport.services.work_job import Workplace
+from meterport.services.open_export import Verified, finished_file, open_export
+from meterport.services.work_job import Workplace, work_job
 from tests import make
 
 
@@ -36,6 +38,22 @@ def content(home: make.Home, job: Job) -> str:
     assert file is not None, now(home, job).error
     with home.services.objects.open(file.key) as opened:
         return opened.read().decode()
+
+
+def downloaded(home: make.Home, job: Job) -> bytes:
+    """As a client gets it: all pieces, compressed as they are."""
+    s = home.services
+    pieces = s.jobs.pieces(job)
+    with open_export(finished_file(job), pieces, objects=s.objects, verified=Verified()) as opened:
+        return opened.read()
+
+
+def exported(home: make.Home, request: ExportRequest, **given: object) -> bytes:
+    """The request's file, asked for and worked on by a Workplace with those fields."""
+    job = home.submit(request)
+    while work_job(workplace(home, **given)):
+        pass
+    return downloaded(home, now(home, job))
 
 
 def files(home: make.Home) -> list[str]:

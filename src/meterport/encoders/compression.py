@@ -1,7 +1,8 @@
 """A file compressed as a whole: `.gz` (RFC 1952) or `.zst` (RFC 8878).
 
 Several such files, one after the other, are one again: each is a member, or frame, of its own.
-Bytes: no clock and no name inside, so that the same rows make the same bytes.
+Bytes: no clock and no name inside, and blocks of one size however the text is cut, so that the
+       same rows make the same bytes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ from meterport.encoders.base import ExportFormat, Sink
 GZIP_WBITS = 31  # a gzip header and trailer around the deflated bytes
 GZIP_LEVEL = 2
 ZSTD_LEVEL = 1
+BLOCK_BYTES = 1 << 20
+"""What is compressed at once; with other blocks gzip's bytes are others, of the same text."""
 
 
 class _Compressor(Protocol):
@@ -47,9 +50,9 @@ def compressed(sink: Sink, compression: Compression) -> Iterator[Sink]:
     if compression is Compression.NONE:
         yield sink
         return
-    compressor = _compressor(compression)
-    yield _Compressing(sink, compressor)
-    sink.write(compressor.flush())
+    compressing = _Compressing(sink, _compressor(compression))
+    yield compressing
+    compressing.finish()
 
 
 def chosen(compression: Compression, format: ExportFormat, rows: int) -> Compression:  # noqa: A002
@@ -71,9 +74,21 @@ class _Compressing:
     def __init__(self, sink: Sink, compressor: _Compressor) -> None:
         self._sink = sink
         self._compressor = compressor
+        self._waiting = bytearray()
 
     def write(self, data: bytes, /) -> None:
-        if out := self._compressor.compress(data):
+        self._waiting += data
+        whole = len(self._waiting) // BLOCK_BYTES * BLOCK_BYTES
+        for start in range(0, whole, BLOCK_BYTES):
+            self._compress(self._waiting[start : start + BLOCK_BYTES])
+        del self._waiting[:whole]
+
+    def finish(self) -> None:
+        self._compress(self._waiting)
+        self._sink.write(self._compressor.flush())
+
+    def _compress(self, block: bytearray) -> None:
+        if out := self._compressor.compress(bytes(block)):
             self._sink.write(out)
 
 
