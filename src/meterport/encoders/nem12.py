@@ -2,7 +2,8 @@
 
 Channels: E1 is energy_kwh; B1 is energy_export_kwh, where a meter has any. In kWh.
 Time:     days of 24 hours in market time (UTC+10, never summer time); interval 1 ends at 00:05,
-          00:15 or 00:30. made_at is the time of the 100 record and of every update.
+          00:15 or 00:30. made_at is the time of the 100 record and of every update: no value has
+          changed since, but most had not changed for long then.
 Missing:  a day with any reading is written in full; an interval without value is 0 with quality
           N (null data), be it empty, absent or outside of the period. Other days are left out.
 Quality:  empty is A; our words estimated, substituted and final_substituted are E, S and F, without
