@@ -31,7 +31,9 @@ MARKET_TIME = timezone(timedelta(hours=10))
 NMI_LENGTH = 10
 TOO_LARGE_KWH = 1e15
 INTERVALS_S = (300, 900, 1800)
-METHODS = {None: "A", "estimated": "E", "substituted": "S", "final_substituted": "F"}
+METHODS = {None: "A", "final_substituted": "F", "substituted": "S", "estimated": "E"}
+"""The surest first, in which order the importer has them too."""
+
 _NULL_DATA = "N"
 _DAY_S = 86_400
 _CHANNELS = {"E1": "energy_kwh", "B1": "energy_export_kwh"}
@@ -214,5 +216,6 @@ FORMAT = ExportFormat(
     body,
     columns=COLUMNS,
     needs=COLUMNS,
+    qualities=tuple(METHODS),
     row_bytes=8,
 )

@@ -130,7 +130,10 @@ class _Task:
         """With nulls for values that the format has a place for, but that were not asked for."""
         others = [c for c in VALUE_COLUMNS if c in self.shape.own and c not in self.columns]
         nulls = [pl.lit(None, pl.Float64).alias(column) for column in others]
-        for frame in shaped(frames, self.shape, self.existence, self.fleet.known):
+        shaped_frames = shaped(
+            frames, self.shape, self.existence, self.fleet.known, qualities=self.format.qualities
+        )
+        for frame in shaped_frames:
             yield frame.with_columns(nulls)
 
     def encode(self, frames: Iterable[pl.DataFrame], sink: Sink, made_at: datetime) -> None:
