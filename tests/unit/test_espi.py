@@ -19,7 +19,6 @@ from meterport.domain.period import Period
 from meterport.domain.readings import READING_SCHEMA
 from meterport.domain.sheets import Sheet
 from meterport.encoders import espi
-from meterport.encoders.espi_time import NO_RULE, LocalTime, local_time
 from meterport.importers.base import UNITS as UNITS_OF
 from meterport.importers.units import converted
 from meterport.services.demo_readings import DEMO_METERS, DemoMeter, demo_readings
@@ -97,8 +96,8 @@ TINY_FEED = """\
 <link rel="self" href="/espi/1_1/resource/Feed/5ac6d6ba-94f0-53b2-b351-4be777954efd" \
 type="application/atom+xml"/>
 <entry>
-<id>urn:uuid:98c3537f-f34f-5b4d-93c8-a4fc17a89004</id>
-<link rel="self" href="/espi/1_1/resource/LocalTimeParameters/Europe%2FBerlin" \
+<id>urn:uuid:42fcb30a-847d-5696-951b-7adc28805dd6</id>
+<link rel="self" href="/espi/1_1/resource/LocalTimeParameters/123.Europe%2FBerlin" \
 type="espi-entry/LocalTimeParameters"/>
 <link rel="up" href="/espi/1_1/resource/LocalTimeParameters" type="espi-feed/LocalTimeParameters"/>
 <title>Europe/Berlin</title>
@@ -114,7 +113,7 @@ type="espi-entry/LocalTimeParameters"/>
 <link rel="up" href="/espi/1_1/resource/UsagePoint" type="espi-feed/UsagePoint"/>
 <link rel="related" href="/espi/1_1/resource/UsagePoint/123/MeterReading" \
 type="espi-feed/MeterReading"/>
-<link rel="related" href="/espi/1_1/resource/LocalTimeParameters/Europe%2FBerlin" \
+<link rel="related" href="/espi/1_1/resource/LocalTimeParameters/123.Europe%2FBerlin" \
 type="espi-entry/LocalTimeParameters"/>
 <title>123</title>
 <content type="application/xml"><UsagePoint xmlns="http://naesb.org/espi"><ServiceCategory>\
@@ -388,27 +387,6 @@ def test_a_day_has_one_block_also_where_the_clock_is_put_back_over_midnight() ->
 
 
 @pytest.mark.parametrize(
-    ("zone", "year", "expected"),
-    [
-        ("UTC", 2024, LocalTime(NO_RULE, 0, NO_RULE, 0)),
-        ("Asia/Kolkata", 2024, LocalTime(NO_RULE, 0, NO_RULE, 19800)),
-        ("Europe/Berlin", 2024, LocalTime("AE0E3000", 3600, "3E0E2000", 3600)),
-        ("Europe/Dublin", 2024, LocalTime("AE0E2000", 3600, "3E0E1000", 0)),
-        ("America/New_York", 2024, LocalTime("B40E2000", 3600, "360E2000", -18000)),
-        # Until 2006 another rule: that year's dates, 29 October and 2 April.
-        ("America/New_York", 2006, LocalTime("A1D02000", 3600, "40202000", -18000)),
-        ("Australia/Lord_Howe", 2024, LocalTime("440E2000", 1800, "A40E2000", 37800)),
-        # The Friday on or after the 23rd.
-        ("Asia/Jerusalem", 2024, LocalTime("AE0E2000", 3600, "337A2000", 7200)),
-    ],
-)
-def test_the_zones_rules_are_written_as_espi_has_them(
-    zone: str, year: int, expected: LocalTime
-) -> None:
-    assert local_time(zone, datetime(year, 6, 1, tzinfo=UTC)) == expected
-
-
-@pytest.mark.parametrize(
     ("word", "code"),
     [
         (None, None),
@@ -451,9 +429,6 @@ def test_a_channel_or_meter_without_values_has_no_entries() -> None:
 
 def test_no_rows_are_a_feed_without_meters() -> None:
     assert encoded() == encoded(make.readings())
-    assert [entry.title for entry in green_button.entries(encoded(), "LocalTimeParameters")] == [
-        "UTC"
-    ]
     assert green_button.entries(encoded(), "UsagePoint") == []
 
 

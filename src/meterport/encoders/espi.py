@@ -1,6 +1,6 @@
 """Green Button: an Atom feed of NAESB ESPI (REQ.21, espi.xsd 4.0).
 
-Order:   LocalTimeParameters; then per meter its UsagePoint and, day by day (days of the sheet's
+Order:   per meter its LocalTimeParameters, its UsagePoint and, day by day (days of the sheet's
          zone), an IntervalBlock per channel. A MeterReading and its ReadingType stand before the
          first block that needs them: one per channel, interval length and multiplier.
 Values:  whole numbers times ten to the powerOfTenMultiplier, exact: thousandths of Wh, W, V and
@@ -107,6 +107,7 @@ def body(frames: Iterable[pl.DataFrame], sink: Sink, sheet: Sheet) -> None:
         for block in _blocks(batch):
             if block.meter != meter:
                 meter, written = block.meter, set()
+                sink.write(entries.local_time(meter, block.day).encode())
                 sink.write(entries.usage_point(meter).encode())
             if block.series not in written:
                 written.add(block.series)
@@ -125,7 +126,6 @@ def head(sheet: Sheet) -> bytes:
         f"<updated>{made_at}</updated>\n"
         "<author><name>meterport</name></author>\n"
         f"{_link('self', f'{ADDRESS}/Feed/{uuid5(NAMESPACE, named)}', 'application/atom+xml')}\n"
-        f"{_Entries(sheet).local_time()}"
     )
     return text.encode()
 
@@ -217,15 +217,15 @@ class _Entries:
     """The feed's entries as text, all made at the sheet's time."""
 
     def __init__(self, sheet: Sheet) -> None:
-        self._sheet = sheet
+        self._zone = sheet.zone
         self._made_at = iso_utc(sheet.made_at)
-        self._local_time = f"LocalTimeParameters/{quote(sheet.zone, safe='')}"
 
-    def local_time(self) -> str:
-        times = local_time(self._sheet.zone, self._sheet.period.start)
+    def local_time(self, meter: str, day: date) -> str:
+        """As it was on the meter's first day."""
+        times = local_time(self._zone, day)
         return self._entry(
-            self._local_time,
-            self._sheet.zone,
+            _local_time(meter, self._zone),
+            self._zone,
             '<LocalTimeParameters xmlns="http://naesb.org/espi">'
             f"<dstEndRule>{times.dst_end_rule}</dstEndRule>"
             f"<dstOffset>{times.dst_offset_s}</dstOffset>"
@@ -240,7 +240,7 @@ class _Entries:
             '<UsagePoint xmlns="http://naesb.org/espi"><ServiceCategory><kind>0</kind>'
             "</ServiceCategory></UsagePoint>",
             (f"{_usage_point(meter)}/MeterReading", "espi-feed/MeterReading"),
-            (self._local_time, "espi-entry/LocalTimeParameters"),
+            (_local_time(meter, self._zone), "espi-entry/LocalTimeParameters"),
         )
 
     def meter_reading(self, meter: str, series: Series) -> str:
@@ -301,6 +301,10 @@ def _reading_type(series: Series) -> str:
         f"<measuringPeriod>{MEASURING_PERIOD.get(series.interval_s, 0)}</measuringPeriod>"
         "</ReadingType>"
     )
+
+
+def _local_time(meter: str, zone: str) -> str:
+    return f"LocalTimeParameters/{_segment(meter)}.{quote(zone, safe='')}"
 
 
 def _usage_point(meter: str) -> str:
