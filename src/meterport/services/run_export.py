@@ -62,7 +62,7 @@ def run_export(
     rows = Rows(report)
     read = counted(rows.heard(task.scan(source)), counting, task.period, fleet.known)
     with objects.draft(job.key) as draft:
-        sink = Measured(draft)
+        sink = Measured(draft, lambda: report(rows.written))
         with compressed(sink, job.request.compression) as unpacked:
             task.encode(rows.counted(task.shaped(read)), unpacked, _made_at(job, source))
         draft.publish()
@@ -167,14 +167,19 @@ class _Task:
 
 
 class Measured:
-    """A sink that counts and hashes what it passes on."""
+    """A sink that counts and hashes what it passes on.
 
-    def __init__(self, draft: Draft) -> None:
+    `heard` is called each time: some formats write for long after they have read a meter.
+    """
+
+    def __init__(self, draft: Draft, heard: Callable[[], None]) -> None:
         self._draft = draft
+        self._heard = heard
         self._sha256 = hashlib.sha256()
         self.size_bytes = 0
 
     def write(self, data: bytes, /) -> None:
+        self._heard()
         self._draft.write(data)
         self._sha256.update(data)
         self.size_bytes += len(data)
