@@ -48,7 +48,9 @@ class DataSet:
     dialect: CsvDialect
 
     def request(self, compression: Compression) -> ExportRequest:
-        options = ExportOptions(Shape(zone=self.zone, columns=Row._fields), self.dialect)
+        # NEM12 refuses to be asked for what it has no place for; left out, it has all it can hold.
+        columns = None if self.format == "nem12" else Row._fields
+        options = ExportOptions(Shape(zone=self.zone, columns=columns), self.dialect)
         how = {"compression": compression, "options": options}
         if len(self.meters) == 1:
             return ExportRequest(self.meters[0], self.period, self.format, **how)  # type: ignore[arg-type]
