@@ -101,14 +101,16 @@ def any_number_fits_a_cell(patch: pytest.MonkeyPatch) -> None:
 
 
 def green_button_rounds(patch: pytest.MonkeyPatch) -> None:
-    """A value that no multiplier holds is cut to whole units."""
-    multipliers = espi_values.multipliers
+    """A value that no multiplier holds is taken for one that has no digits behind the point."""
+    spans = espi_values.spans
 
     def any_other(values: Any, *, shift: int) -> Any:
-        found = multipliers(values, shift=shift)
-        return np.where(found == espi_values.NOT_HELD, 0, found)
+        return tuple(
+            np.where(found == espi_values.NOT_HELD, 0, found)
+            for found in spans(values, shift=shift)
+        )
 
-    patch.setattr(espi, "multipliers", any_other)
+    patch.setattr(espi, "spans", any_other)
 
 
 def nem12_takes_any_length(patch: pytest.MonkeyPatch) -> None:

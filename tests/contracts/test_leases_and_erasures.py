@@ -12,12 +12,16 @@ from meterport.adapters.sql_erasures import SqlErasures, detach
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_leases import SqlLeases
 from meterport.adapters.sql_tables import leases as leases_table
-from meterport.domain.errors import LeaseTaken
-from meterport.domain.jobs import JobStatus
+from meterport.adapters.sql_tables import metadata
+from meterport.domain.errors import FormatCannotHold, LeaseTaken
+from meterport.domain.exports import ExportRequest
+from meterport.domain.jobs import JobError, JobStatus
 from meterport.ports import Erasures, JobStore, Leases
+from tests import make
 from tests.contracts.conftest import at_once, wait_until
 from tests.contracts.jobs import CHANGES, add, claim, claim_added, file_of, get
 
+A_READING = "-0.2517"
 LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -134,6 +138,43 @@ def test_an_erasure_ends_the_meters_jobs_and_no_others(erasures: Erasures, jobs:
         CHANGES, False
     )
     assert claim(jobs).id == other.id
+
+
+@pytest.mark.parametrize("fleet", [(), ("122", "123")], ids=["alone", "in a fleet"])
+def test_an_erasure_takes_what_errors_tell_of_the_meters_readings(
+    erasures: Erasures, jobs: JobStore, database: Database, fleet: tuple[str, ...]
+) -> None:
+    request = ExportRequest.of_fleet(fleet, make.period()) if fleet else make.request("123")
+    jobs.add(request, owner="owner")
+    failed = claim(jobs)
+    assert jobs.fail(failed, FormatCannotHold(f"Meter 123: {A_READING} is too large", "Mend it"))
+    add(jobs, "other")
+    others = claim(jobs)
+    assert jobs.fail(others, FormatCannotHold("Meter other: 0.5", "Choose another format"))
+    assert A_READING in everything(database)
+
+    erasures.begin("123")
+
+    assert A_READING not in everything(database)
+    assert get(jobs, failed).status is JobStatus.FAILED
+    assert get(jobs, failed).error == JobError(
+        "FORMAT_CANNOT_HOLD",
+        "Why this export failed is no longer told: readings of its meters were erased",
+        "Ask for the export again",
+    )
+    assert get(jobs, others).error == JobError(
+        "FORMAT_CANNOT_HOLD", "Meter other: 0.5", "Choose another format"
+    )
+
+
+def everything(database: Database) -> str:
+    """That is stored, table by table."""
+    with database.read() as connection:
+        return "\n".join(
+            repr(row._asdict())
+            for table in metadata.sorted_tables
+            for row in connection.execute(table.select())
+        )
 
 
 def test_unfinished_jobs_read_the_newest_version_after_an_erasure(

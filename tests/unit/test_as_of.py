@@ -1,5 +1,6 @@
 """Exports of an asked-for version of the readings: that one, or none."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -66,6 +67,19 @@ def again(home: make.Home, job: Job) -> Job:
         dispatcher=s.dispatcher,
         space=s.space,
     )
+
+
+def test_made_at_is_when_the_whole_version_was_made_whatever_meter_it_was_made_for(
+    corrected: make.Home,
+) -> None:
+    """As docs/formats.md says: the readings of `other` are older than that."""
+    job = corrected.submit(replace(make.request("other"), format="json"))
+    corrected.work()
+
+    said = json.loads(content(corrected, job))["export"]["source"]["made_at"]
+
+    of_version = corrected.services.source.made_at(2)
+    assert datetime.fromisoformat(said) == of_version.replace(microsecond=0)
 
 
 def test_the_version_asked_for_is_the_one_that_is_read(corrected: make.Home) -> None:

@@ -285,6 +285,26 @@ def test_a_file_per_meter_comes_as_a_zip_in_the_order_of_the_meters(loaded: make
     ]
 
 
+def test_the_files_of_a_zip_can_be_unpacked_where_names_have_no_colon_and_no_case(
+    home: make.Home,
+) -> None:
+    meters = ("9B6C:5446", "9B6C_5446", "9b6c:5446", "A", "a")
+    home.load(*(make.readings(n / 2, meter=meter) for n, meter in enumerate(meters)))
+
+    content = written(home, *meters, layout="file_per_meter")
+
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        energy = {name: archive.read(name).decode().split(",")[-4] for name in archive.namelist()}
+    assert energy == {
+        "smart_meter_9B6C+5446_20240101_20240101.csv": "0.0",
+        "smart_meter_9B6C_5446_20240101_20240101.csv": "0.5",
+        "smart_meter_9b6c+5446~2_20240101_20240101.csv": "1.0",
+        "smart_meter_A_20240101_20240101.csv": "1.5",
+        "smart_meter_a~2_20240101_20240101.csv": "2.0",
+    }
+    assert len({name.lower() for name in energy}) == len(meters)
+
+
 @pytest.mark.parametrize("empty", ["A", "B", "C"])
 def test_a_meter_without_rows_in_the_period_has_a_file_with_the_header_only(
     home: make.Home, empty: str

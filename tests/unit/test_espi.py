@@ -18,8 +18,7 @@ from meterport.domain.errors import FormatCannotHold, SourceDataInvalid
 from meterport.domain.period import Period
 from meterport.domain.readings import READING_SCHEMA
 from meterport.domain.sheets import Sheet
-from meterport.encoders import espi
-from meterport.encoders.espi_time import NO_RULE, LocalTime, local_time
+from meterport.encoders import espi, whole_meters
 from meterport.importers.options import UNITS as UNITS_OF
 from meterport.importers.units import converted
 from meterport.services.demo_readings import DEMO_METERS, DemoMeter, demo_readings
@@ -97,8 +96,8 @@ TINY_FEED = """\
 <link rel="self" href="/espi/1_1/resource/Feed/5ac6d6ba-94f0-53b2-b351-4be777954efd" \
 type="application/atom+xml"/>
 <entry>
-<id>urn:uuid:98c3537f-f34f-5b4d-93c8-a4fc17a89004</id>
-<link rel="self" href="/espi/1_1/resource/LocalTimeParameters/Europe%2FBerlin" \
+<id>urn:uuid:42fcb30a-847d-5696-951b-7adc28805dd6</id>
+<link rel="self" href="/espi/1_1/resource/LocalTimeParameters/123.Europe%2FBerlin" \
 type="espi-entry/LocalTimeParameters"/>
 <link rel="up" href="/espi/1_1/resource/LocalTimeParameters" type="espi-feed/LocalTimeParameters"/>
 <title>Europe/Berlin</title>
@@ -114,7 +113,7 @@ type="espi-entry/LocalTimeParameters"/>
 <link rel="up" href="/espi/1_1/resource/UsagePoint" type="espi-feed/UsagePoint"/>
 <link rel="related" href="/espi/1_1/resource/UsagePoint/123/MeterReading" \
 type="espi-feed/MeterReading"/>
-<link rel="related" href="/espi/1_1/resource/LocalTimeParameters/Europe%2FBerlin" \
+<link rel="related" href="/espi/1_1/resource/LocalTimeParameters/123.Europe%2FBerlin" \
 type="espi-entry/LocalTimeParameters"/>
 <title>123</title>
 <content type="application/xml"><UsagePoint xmlns="http://naesb.org/espi"><ServiceCategory>\
@@ -272,11 +271,20 @@ def test_values_read_back_digit_for_digit(rows: list[tuple[int, float | None]], 
 
     found = green_button.readings(feed)
     for column, (uom, flow, shift) in UNITS.items():
-        assert green_button.channel(found, uom, flow) == {
+        values = {
             ("m.1:x", int(row["timestamp"].timestamp())): exact(row[column], shift)
             for row in frame.drop_nulls(column).iter_rows(named=True)
         }
+        assert green_button.channel(found, uom, flow) == values
+        told = {r.multiplier for r in found if (r.uom, r.flow) == (uom, flow)}
+        if any(all(is_held(v, power) for v in values.values()) for power in range(-12, 13)):
+            assert len(told) <= 1
     assert encoded(frame) == feed
+
+
+def is_held(value: Decimal, power: int) -> bool:
+    units = value.scaleb(-power)
+    return units == units.to_integral_value() and abs(units) < 2**47
 
 
 def test_a_sub_meters_minutes_read_back_digit_for_digit(samples: Path) -> None:
@@ -310,18 +318,28 @@ def test_a_day_of_every_demo_meter_fits(meter: DemoMeter) -> None:
         ([0.25, 0.000001], {-3}),
         ([0.25, 0.0000001], {-6}),
         ([0.25, 1e-9], {-6}),
-        ([0.25, 1e12], {-3, 3}),
-        ([0.25, 0.12345678901234], {-3, -12}),
+        ([0.25, 1e12], {1}),
+        ([0.25, 0.12345678901234], {-11}),
         ([0.25, 0.23456789012345], {-11}),
         ([140737488.355327], {-3}),
+        # Of 48 bits none reach from the one to the other.
+        ([0.25, 0.12345678901234, 1e3], {-11, -3}),
+        ([1e-9, 1.0, 1e9, 1e12, 2e12], {-6, 3}),
     ],
 )
-def test_a_day_has_one_multiplier_but_for_values_too_large_for_it(
+def test_a_channel_has_one_multiplier_in_the_whole_file_unless_none_holds_all_its_values(
     energy_kwh: list[float], multipliers: set[int]
 ) -> None:
-    found = green_button.readings(encoded(energy(*energy_kwh)))
+    days = [
+        energy(value).with_columns(pl.col("timestamp") + timedelta(days=n))
+        for n, value in enumerate(energy_kwh)
+    ]
 
-    assert {reading.multiplier for reading in found} == multipliers
+    feed = encoded(*days, energy(0.000001, smart_meter_id="456"))
+
+    found = green_button.readings(feed)
+    assert {r.multiplier for r in found if r.meter == "123"} == multipliers
+    assert len(green_button.entries(feed, "MeterReading")) == len(multipliers) + 1
 
 
 @pytest.mark.parametrize(
@@ -388,27 +406,6 @@ def test_a_day_has_one_block_also_where_the_clock_is_put_back_over_midnight() ->
 
 
 @pytest.mark.parametrize(
-    ("zone", "year", "expected"),
-    [
-        ("UTC", 2024, LocalTime(NO_RULE, 0, NO_RULE, 0)),
-        ("Asia/Kolkata", 2024, LocalTime(NO_RULE, 0, NO_RULE, 19800)),
-        ("Europe/Berlin", 2024, LocalTime("AE0E3000", 3600, "3E0E2000", 3600)),
-        ("Europe/Dublin", 2024, LocalTime("AE0E2000", 3600, "3E0E1000", 0)),
-        ("America/New_York", 2024, LocalTime("B40E2000", 3600, "360E2000", -18000)),
-        # Until 2006 another rule: that year's dates, 29 October and 2 April.
-        ("America/New_York", 2006, LocalTime("A1D02000", 3600, "40202000", -18000)),
-        ("Australia/Lord_Howe", 2024, LocalTime("440E2000", 1800, "A40E2000", 37800)),
-        # The Friday on or after the 23rd.
-        ("Asia/Jerusalem", 2024, LocalTime("AE0E2000", 3600, "337A2000", 7200)),
-    ],
-)
-def test_the_zones_rules_are_written_as_espi_has_them(
-    zone: str, year: int, expected: LocalTime
-) -> None:
-    assert local_time(zone, datetime(year, 6, 1, tzinfo=UTC)) == expected
-
-
-@pytest.mark.parametrize(
     ("word", "code"),
     [
         (None, None),
@@ -451,9 +448,6 @@ def test_a_channel_or_meter_without_values_has_no_entries() -> None:
 
 def test_no_rows_are_a_feed_without_meters() -> None:
     assert encoded() == encoded(make.readings())
-    assert [entry.title for entry in green_button.entries(encoded(), "LocalTimeParameters")] == [
-        "UTC"
-    ]
     assert green_button.entries(encoded(), "UsagePoint") == []
 
 
@@ -470,8 +464,10 @@ def test_the_bytes_do_not_tell_how_the_frames_were_cut(
 
     whole = encoded(frame)
 
-    monkeypatch.setattr(espi, "BATCH_ROWS", 50)
-    assert encoded(*frame.iter_slices(rows_per_frame)) == whole
+    for batch_rows, held_rows in ((50, 10**6), (50, 40), (500, 10)):
+        monkeypatch.setattr(espi, "BATCH_ROWS", batch_rows)
+        monkeypatch.setattr(whole_meters, "HELD_ROWS", held_rows)
+        assert encoded(*frame.iter_slices(rows_per_frame)) == whole
 
 
 def test_a_meters_name_is_escaped() -> None:

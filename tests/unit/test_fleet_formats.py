@@ -238,6 +238,16 @@ def test_nem12_of_a_fleet_is_made_in_one_piece(home: make.Home) -> None:
     assert [text.count(b"\r\n200," + nmi.encode()) for nmi in nmis] == [1, 1]
 
 
+def test_nem12_of_a_resolution_says_the_least_sure_quality_of_an_interval(home: make.Home) -> None:
+    words = pl.Series([None, "substituted", "estimated", None] * 24, dtype=pl.String)
+    home.load(make.readings(*[0.5] * 96, interval_s=900).with_columns(quality=words))
+
+    job = exported(home, "nem12", 1, ExportOptions(Shape(Resolution.MINUTES_30)), meters=("123",))
+
+    lines = content(home, job).decode().split("\r\n")
+    assert lines[3:6] == ["400,1,20,N,,", "400,21,21,S,,", "400,22,22,E,,"]
+
+
 @pytest.mark.parametrize("format", ["csv", "parquet", "xml"])
 def test_a_file_for_each_meter_is_made_in_one_piece_also_of_meters_without_rows(
     format: str,  # noqa: A002

@@ -47,7 +47,7 @@ def read_back(feed: bytes) -> pl.DataFrame:
 
 
 def held(shift: int) -> st.SearchStrategy[float]:
-    """What 15 digits and a multiplier from -12 to 12 hold; a day may need several multipliers."""
+    """What 15 digits and a multiplier from -12 to 12 hold; a channel may need several."""
     units = st.integers(-(2**47) + 1, 2**47 - 1) | st.integers(-5000, 5000)
     return st.builds(lambda n, m: float(Decimal(n).scaleb(m - shift)), units, st.integers(-12, 12))
 

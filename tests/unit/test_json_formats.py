@@ -1,6 +1,7 @@
 """JSON and NDJSON, byte for byte, and read back by the standard library's reader."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meterport.domain.errors import FormatCannotHold, SourceDataInvalid
+from meterport.domain.period import Period
 from meterport.domain.readings import DEFAULT_COLUMNS
 from meterport.encoders import json as json_format
 from meterport.encoders import ndjson
@@ -90,6 +92,28 @@ def test_an_offset_that_no_text_can_carry_is_refused() -> None:
         encoded(ndjson.FORMAT, then, of=monrovia)
 
     assert b"+00:00" in encoded(ndjson.FORMAT, make.readings(1.0), of=monrovia)
+
+
+@pytest.mark.parametrize(
+    ("bound", "zone", "text"),
+    [
+        ("1900-01-01T00:00:00Z", "Europe/Amsterdam", None),  # its clocks were 19:32 ahead
+        ("1970-01-01T00:00:00Z", "Africa/Monrovia", None),
+        ("0001-01-01T00:00:00Z", "America/New_York", None),
+        ("9999-12-31T23:59:59Z", "Europe/Berlin", None),
+        ("2024-01-01T00:00:00Z", "Asia/Kathmandu", "2024-01-01T05:45:00+05:45"),
+    ],
+)
+def test_a_bound_without_an_offset_of_whole_minutes_is_told_in_utc(
+    bound: str, zone: str, text: str | None
+) -> None:
+    instant = datetime.fromisoformat(bound)
+    day = Period(min(instant, make.JANUARY), max(instant, make.JANUARY + timedelta(days=1)))
+    of = replace(sheet(("timestamp",), zone), period=day)
+
+    period = json.loads(encoded(json_format.FORMAT, of=of))["export"]["period"]
+
+    assert (text or bound) in period.values()
 
 
 @pytest.mark.parametrize("form", [json_format.FORMAT, ndjson.FORMAT])

@@ -1,4 +1,4 @@
-"""What a manifest tells of people's days goes with the meter, from every place where it was."""
+"""What manifests and errors tell of readings goes with the meter, from every place where it was."""
 
 import sqlite3
 from contextlib import closing
@@ -82,6 +82,28 @@ def test_what_was_told_of_an_erased_meter_is_in_no_file_of_the_home_any_more(
     assert not any(
         secret in path.read_bytes() for path in loaded.settings.data.rglob("*") if path.is_file()
     )
+
+
+def test_a_reading_that_an_error_told_of_is_in_no_file_of_the_home_any_more(
+    tmp_path: Path,
+) -> None:
+    home = make.home(tmp_path, make.readings(-0.2517, interval_s=1800))
+    job = home.submit(ExportRequest("123", make.period(), "nem12"))
+    home.work()
+    failed = now(home, job).error
+    assert failed is not None
+    assert "energy_kwh is -0.2517" in failed.message
+
+    erase(home.services, "123")
+
+    with closing(sqlite3.connect(home.settings.data / "meterport.db")) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert not any(
+        b"-0.2517" in path.read_bytes() for path in home.settings.data.rglob("*") if path.is_file()
+    )
+    after = now(home, job).error
+    assert after is not None
+    assert after.code == "FORMAT_CANNOT_HOLD"
 
 
 def test_a_database_that_is_opened_overwrites_what_it_removes(loaded: make.Home) -> None:

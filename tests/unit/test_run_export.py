@@ -1,7 +1,7 @@
 """One file written: what its writer hears of meanwhile, and what is left when it fails."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -113,14 +113,30 @@ class HalfHours(Slow):
         yield self._rows
 
 
-def write(disk: Disk, job: Job, rows: int) -> None:
+def write(
+    disk: Disk, job: Job, rows: int, report: Callable[[int], None] = lambda rows: None
+) -> None:
     run_export(
         job,
         Fleet((NMI,), []),
         source=HalfHours(rows),  # type: ignore[arg-type]
         objects=disk,  # type: ignore[arg-type]
-        report=lambda rows: None,
+        report=report,
     )
+
+
+def test_the_end_is_heard_of_while_a_meter_that_was_read_is_written_as_green_button() -> None:
+    disk, told = Disk(10**9), list[int]()
+
+    def report(rows: int) -> None:
+        told.append(rows)
+        if len(told) == 100:
+            raise ExportCancelled
+
+    with pytest.raises(ExportCancelled):
+        write(disk, job_of("xml"), rows=48 * 40, report=report)
+
+    assert not disk.published
 
 
 @pytest.mark.parametrize("free", [0, 1, 100, 700])

@@ -22,6 +22,7 @@ from meterport.domain.period import Period
 from meterport.domain.readings import FRAME_ROWS, READING_SCHEMA, MeterSummary
 from meterport.domain.shapes import Shape
 from meterport.domain.zones import local_text
+from meterport.encoders import nem12
 from meterport.services.shape import shaped
 from tests import make
 from tests.unit import clocks
@@ -175,6 +176,29 @@ def test_quality_is_told_where_the_readings_agree(
     found = rows(frame, make.period(), resolution="1h", columns=["timestamp", "quality"])
 
     assert found == [("2024-01-01T00:00:00Z", expected)]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([None, None, None, None], None),
+        ([None, "final_substituted", None, None], "final_substituted"),
+        (["final_substituted", "substituted", None, None], "substituted"),
+        (["substituted", "estimated", "final_substituted", None], "estimated"),
+        (["estimated", "edited", "raw", None], "edited"),  # which NEM12 refuses by its name
+    ],
+)
+def test_quality_is_the_least_sure_in_a_format_that_has_no_word_for_mixed(
+    words: list[str | None], expected: str | None
+) -> None:
+    frame = make.readings(*[0.1] * 4, interval_s=900).with_columns(
+        pl.Series("quality", words, dtype=pl.String)
+    )
+    shape = Shape.requested(resolution="1h", columns=["timestamp", "quality"])
+
+    (merged,) = shaped([frame], shape, make.period(), (), qualities=nem12.FORMAT.qualities)
+
+    assert merged["quality"].to_list() == [expected]
 
 
 def test_missing_intervals_become_null_rows_from_the_first_reading_to_the_last() -> None:

@@ -23,6 +23,12 @@ from meterport.adapters.sql_tables import erasures, job_meters, jobs, leases
 from meterport.domain.errors import ExportCancelled
 from meterport.domain.jobs import JobStatus
 
+ERASED_REASON = {
+    "error_message": "Why this export failed is no longer told: readings of its meters were erased",
+    "error_details": "Ask for the export again",
+}
+"""An error may quote a reading, and say of which meter and when."""
+
 
 class SqlErasures:
     def __init__(self, database: Database) -> None:
@@ -81,6 +87,9 @@ def _call_off(connection: Connection, of_it: ColumnElement[bool]) -> None:
         update(jobs).where(of_it, jobs.c.status == JobStatus.COMPLETED).values(expires_at=db_now())
     )
     drop_manifests(connection, of_it)
+    connection.execute(
+        update(jobs).where(of_it, jobs.c.error_message.is_not(None)).values(**ERASED_REASON)
+    )
     for ids in chunks(lock_pending(connection, of_it)):
         connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(**ended))
         end_parts(connection, ids)

@@ -1,14 +1,16 @@
 """What a file says of itself, for formats that have a place for it.
 
-Units: per column; null where the column has none. Times are ISO 8601 with offset.
+Units: per column; null where the column has none. Times are ISO 8601 with offset, or Z.
 Clock: none; `made_at` is the commit time of the version of the readings.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import TypedDict
 from zoneinfo import ZoneInfo
 
+from meterport.domain.period import iso_utc
 from meterport.domain.sheets import Sheet
 
 UNITS: Mapping[str, str] = {
@@ -63,6 +65,11 @@ def about(sheet: Sheet) -> About:
 
 
 def time_text(time: datetime, zone: str = "UTC") -> str:
-    if zone == "UTC":
-        return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    return time.astimezone(ZoneInfo(zone)).isoformat()
+    """In UTC where ISO 8601 has no text for it: the offset is not of whole minutes, or the
+    calendar ends before the zone's clock gets there."""
+    if zone != "UTC":
+        with suppress(OverflowError):
+            local = time.astimezone(ZoneInfo(zone))
+            if not (local.utcoffset() or timedelta(0)) % timedelta(minutes=1):
+                return local.isoformat()
+    return iso_utc(time)

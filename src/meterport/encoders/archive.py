@@ -1,11 +1,13 @@
 """A file for each meter, in a zip that is written front to back.
 
 Shape: entries in the order of the meters, deflated; a meter without readings has a file too.
+Names: fit for Windows and macOS, where no name may have a colon, nor differ in case alone.
 Bytes: the archive's own times are fixed, so that the same rows make the same bytes.
 """
 
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, cast
 
 import polars as pl
@@ -29,11 +31,22 @@ def encode_each(
 ) -> None:
     """`frames` have smart_meter_id beside the sheet's columns, in order of the sheet's meters."""
     waiting = _Queue(frames)
+    called = names(sheet.meters)
     with zipfile.ZipFile(cast(IO[bytes], SinkFile(sink)), "w") as archive:
         for meter in sheet.meters:
             # A file may turn out larger than 4 GiB; only zip64 can say so afterwards.
-            with archive.open(entry(name_of(meter)), "w", force_zip64=True) as file:
+            with archive.open(entry(name_of(called[meter])), "w", force_zip64=True) as file:
                 format.encode(waiting.of(meter), file, sheet.of_one(meter))
+
+
+def names(meters: Iterable[str]) -> Mapping[str, str]:
+    """What each meter is called in the names of entries; no id has a plus or a tilde."""
+    called, seen = {}, Counter[str]()
+    for meter in meters:
+        seen[meter.lower()] += 1
+        number = seen[meter.lower()]
+        called[meter] = meter.replace(":", "+") + (f"~{number}" if number > 1 else "")
+    return called
 
 
 def entry(name: str) -> zipfile.ZipInfo:

@@ -1,22 +1,26 @@
 """Green Button: an Atom feed of NAESB ESPI (REQ.21, espi.xsd 4.0).
 
-Order:   LocalTimeParameters; then per meter its UsagePoint and, day by day (days of the sheet's
+Order:   per meter its LocalTimeParameters, its UsagePoint and, day by day (days of the sheet's
          zone), an IntervalBlock per channel. A MeterReading and its ReadingType stand before the
          first block that needs them: one per channel, interval length and multiplier.
-Values:  whole numbers times ten to the powerOfTenMultiplier, exact: thousandths of Wh, W, V and
-         A, and finer or coarser for a day that needs it. Minus zero is written as zero.
+Values:  whole numbers times ten to the powerOfTenMultiplier, exact. A meter's channel has one
+         multiplier in the whole file: thousandths of Wh, W, V and A, else what its values need;
+         several only where 48 bits do not reach from its finest digit to its largest value.
+         Minus zero is written as zero.
 Time:    start is the interval's start in UTC epoch seconds; a missing value has no reading.
 Ids:     UUIDs of the entry's own address, thus of meter, channel and day; links carry a type,
          as OpenESPI's atom.xsd wants. A meter without any value has no entry.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from urllib.parse import quote
 from uuid import UUID, uuid5
 from xml.sax.saxutils import escape
 
+import numpy as np
 import polars as pl
 
 from meterport.domain.errors import FormatCannotHold, SourceDataInvalid
@@ -27,7 +31,8 @@ from meterport.domain.sheets import Sheet
 from meterport.domain.zones import local_days
 from meterport.encoders.base import Cut, ExportFormat, Sink
 from meterport.encoders.espi_time import local_time
-from meterport.encoders.espi_values import NOT_HELD, multipliers, scaled
+from meterport.encoders.espi_values import NOT_HELD, multipliers, scaled, spans
+from meterport.encoders.whole_meters import Batch, batches
 
 NAMESPACE = UUID("7d1f0c52-5a0c-5b0e-9c55-3f8f2b6f4a61")
 ADDRESS = "/espi/1_1/resource"
@@ -99,19 +104,26 @@ class Block:
     readings: str
 
 
+Multipliers = Sequence[Mapping[str, tuple[int, ...]]]
+"""For each of CHANNELS, and each meter with values in it."""
+
+
 def body(frames: Iterable[pl.DataFrame], sink: Sink, sheet: Sheet) -> None:
     """Write the entries of whole meters."""
-    meter, written = None, set[Series]()
     entries = _Entries(sheet)
-    for batch in _whole_days(frames, sheet.zone):
-        for block in _blocks(batch):
-            if block.meter != meter:
-                meter, written = block.meter, set()
-                sink.write(entries.usage_point(meter).encode())
-            if block.series not in written:
-                written.add(block.series)
-                sink.write(entries.meter_reading(meter, block.series).encode())
-            sink.write(entries.interval_block(block).encode())
+    for meters in batches(frames, rows=BATCH_ROWS):
+        chosen = _multipliers(meters)
+        meter, written = None, set[Series]()
+        for days in _whole_days(meters.frames(), sheet.zone):
+            for block in _blocks(days, chosen):
+                if block.meter != meter:
+                    meter, written = block.meter, set()
+                    sink.write(entries.local_time(meter, block.day).encode())
+                    sink.write(entries.usage_point(meter).encode())
+                if block.series not in written:
+                    written.add(block.series)
+                    sink.write(entries.meter_reading(meter, block.series).encode())
+                sink.write(entries.interval_block(block).encode())
 
 
 def head(sheet: Sheet) -> bytes:
@@ -125,7 +137,6 @@ def head(sheet: Sheet) -> bytes:
         f"<updated>{made_at}</updated>\n"
         "<author><name>meterport</name></author>\n"
         f"{_link('self', f'{ADDRESS}/Feed/{uuid5(NAMESPACE, named)}', 'application/atom+xml')}\n"
-        f"{_Entries(sheet).local_time()}"
     )
     return text.encode()
 
@@ -153,10 +164,37 @@ def _numbered(batch: pl.DataFrame) -> pl.DataFrame:
     return batch.with_columns(day_run=pl.struct("smart_meter_id", "day").rle_id())
 
 
-def _blocks(batch: pl.DataFrame) -> Iterator[Block]:
+def _multipliers(batch: Batch) -> Multipliers:
+    """Raises FormatCannotHold at a value that no multiplier holds."""
+    found: list[defaultdict[str, set[tuple[int, int]]]] = [defaultdict(set) for _ in CHANNELS]
+    for frame in batch.frames():
+        for channel, of_meters in zip(CHANNELS, found, strict=True):
+            for meter, finest, coarsest in _spans(frame, channel).iter_rows():
+                of_meters[meter].add((finest, coarsest))
+    return [
+        {meter: multipliers(spans) for meter, spans in of_meters.items()} for of_meters in found
+    ]
+
+
+def _spans(frame: pl.DataFrame, channel: Channel) -> pl.DataFrame:
+    rows = frame.select("smart_meter_id", "timestamp", channel.column).drop_nulls(channel.column)
+    distinct = rows.select("smart_meter_id", channel.column).unique()
+    finest, coarsest = spans(distinct[channel.column].to_numpy(), shift=channel.shift)
+    if (coarsest == NOT_HELD).any():
+        _, all_ = spans(rows[channel.column].to_numpy(), shift=channel.shift)
+        meter, time, _ = rows.row(int((all_ == NOT_HELD).argmax()))
+        raise FormatCannotHold(
+            f"{channel.column} of {meter} at {iso_utc(time)} does not fit into Green Button's "
+            "48-bit integers without losing digits",
+            "Ask for csv or parquet, which hold every value",
+        )
+    return distinct.select("smart_meter_id", finest=finest, coarsest=coarsest).unique()
+
+
+def _blocks(batch: pl.DataFrame, multipliers: Multipliers) -> Iterator[Block]:
     if batch["interval_s"].null_count():
         raise SourceDataInvalid("readings without interval_s; import them again with --map")
-    by_channel = [_channel_blocks(batch, number) for number in range(len(CHANNELS))]
+    by_channel = [_channel_blocks(batch, *each) for each in enumerate(multipliers)]
     for row in pl.concat(by_channel).sort("day_run", "channel", maintain_order=True).iter_rows():
         _, interval_s, multiplier, channel, meter, day, start, end, readings = row
         yield Block(
@@ -164,9 +202,12 @@ def _blocks(batch: pl.DataFrame) -> Iterator[Block]:
         )
 
 
-def _channel_blocks(batch: pl.DataFrame, number: int) -> pl.DataFrame:
+def _channel_blocks(
+    batch: pl.DataFrame, number: int, multipliers: Mapping[str, tuple[int, ...]]
+) -> pl.DataFrame:
     group = ("day_run", "interval_s", "multiplier")
-    rows = _with_units(batch.drop_nulls(CHANNELS[number].column), CHANNELS[number])
+    channel = CHANNELS[number]
+    rows = _with_units(batch.drop_nulls(channel.column), channel, multipliers)
     start = pl.col("timestamp").dt.epoch("s")
     return rows.group_by(group, maintain_order=True).agg(
         pl.lit(number).alias("channel"),
@@ -178,25 +219,25 @@ def _channel_blocks(batch: pl.DataFrame, number: int) -> pl.DataFrame:
     )
 
 
-def _with_units(rows: pl.DataFrame, channel: Channel) -> pl.DataFrame:
-    """A day keeps to one multiplier, the finest it needs, but for values too large for that."""
+def _with_units(
+    rows: pl.DataFrame, channel: Channel, multipliers: Mapping[str, tuple[int, ...]]
+) -> pl.DataFrame:
+    """Each value by the first of its meter's multipliers that holds it, nearly always the only."""
     values = rows[channel.column].to_numpy()
-    own = multipliers(values, shift=channel.shift)
-    if (refused := own == NOT_HELD).any():
-        meter, time = rows.select("smart_meter_id", "timestamp").row(int(refused.argmax()))
-        raise FormatCannotHold(
-            f"{channel.column} of {meter} at {iso_utc(time)} does not fit into Green Button's "
-            "48-bit integers without losing digits",
-            "Ask for csv or parquet, which hold every value",
-        )
-    rows = rows.with_columns(multiplier=own)
-    finest = pl.col("multiplier").min().over("day_run", "interval_s")
-    of_day = rows.select(finest)["multiplier"].to_numpy()
-    multiplier = of_day.copy()
-    too_large = ~scaled(values, of_day + channel.shift).held
-    multiplier[too_large] = own[too_large]
-    units = scaled(values, multiplier + channel.shift).units
-    return rows.with_columns(multiplier=multiplier, units=units)
+    chosen, units = (np.zeros(rows.height, np.int64) for _ in range(2))
+    waiting = np.ones(rows.height, np.bool_)
+    for place in range(max(map(len, multipliers.values()), default=0)):
+        of_meters = {
+            meter: found[min(place, len(found) - 1)] for meter, found in multipliers.items()
+        }
+        here = rows["smart_meter_id"].replace_strict(of_meters, return_dtype=pl.Int64).to_numpy()
+        found = scaled(values, here + channel.shift)
+        new = waiting & found.held
+        chosen[new], units[new] = here[new], found.units[new]
+        waiting &= ~new
+        if not waiting.any():
+            break
+    return rows.with_columns(multiplier=chosen, units=units)
 
 
 def _reading_text(start: pl.Expr) -> pl.Expr:
@@ -217,15 +258,15 @@ class _Entries:
     """The feed's entries as text, all made at the sheet's time."""
 
     def __init__(self, sheet: Sheet) -> None:
-        self._sheet = sheet
+        self._zone = sheet.zone
         self._made_at = iso_utc(sheet.made_at)
-        self._local_time = f"LocalTimeParameters/{quote(sheet.zone, safe='')}"
 
-    def local_time(self) -> str:
-        times = local_time(self._sheet.zone, self._sheet.period.start)
+    def local_time(self, meter: str, day: date) -> str:
+        """As it was on the meter's first day."""
+        times = local_time(self._zone, day)
         return self._entry(
-            self._local_time,
-            self._sheet.zone,
+            _local_time(meter, self._zone),
+            self._zone,
             '<LocalTimeParameters xmlns="http://naesb.org/espi">'
             f"<dstEndRule>{times.dst_end_rule}</dstEndRule>"
             f"<dstOffset>{times.dst_offset_s}</dstOffset>"
@@ -240,7 +281,7 @@ class _Entries:
             '<UsagePoint xmlns="http://naesb.org/espi"><ServiceCategory><kind>0</kind>'
             "</ServiceCategory></UsagePoint>",
             (f"{_usage_point(meter)}/MeterReading", "espi-feed/MeterReading"),
-            (self._local_time, "espi-entry/LocalTimeParameters"),
+            (_local_time(meter, self._zone), "espi-entry/LocalTimeParameters"),
         )
 
     def meter_reading(self, meter: str, series: Series) -> str:
@@ -301,6 +342,10 @@ def _reading_type(series: Series) -> str:
         f"<measuringPeriod>{MEASURING_PERIOD.get(series.interval_s, 0)}</measuringPeriod>"
         "</ReadingType>"
     )
+
+
+def _local_time(meter: str, zone: str) -> str:
+    return f"LocalTimeParameters/{_segment(meter)}.{quote(zone, safe='')}"
 
 
 def _usage_point(meter: str) -> str:

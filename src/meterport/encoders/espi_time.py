@@ -2,21 +2,29 @@
 
 Rule:    32 bits as hex: month, operator, day, weekday (1 = Monday), hour, second in that hour,
          on the wall clock just before the change. FFFFFFFF means that there is no such change.
-Limit:   one pair of rules for a feed. They are those of the period's first year; a zone that has
-         since changed its mind is told by the exact date of that year.
+Limit:   one pair of rules for a meter. They are those of the year of its first reading; a zone that
+         changed its mind within the eleven years after it is told by the exact dates of that year.
+Source:  `zones`, for when clocks change and how far.
 """
 
 from calendar import monthrange
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from meterport.domain.period import Period
+from meterport.domain.zones import Offsets, to_seconds
 
 NO_RULE = "FFFFFFFF"
 _ON_DATE, _ON_OR_AFTER, _FIRST, _LAST = 0, 1, 2, 7
 _YEARS = 12
 """In so many years each date of the calendar falls on every weekday."""
+_LATEST = 9999 - _YEARS
 
 
 @dataclass(frozen=True)
@@ -28,52 +36,43 @@ class LocalTime:
 
 
 class _Change(NamedTuple):
-    """`wall` is what the clock shows when it is changed, and `by` how far."""
+    """`wall` is what the clock shows when it is changed, and `by` how far, in seconds."""
 
     wall: datetime
-    by: timedelta
-    offset_before: timedelta
+    by: int
+    offset_before: int
 
 
-def local_time(zone: str, at: datetime) -> LocalTime:
+@lru_cache(maxsize=1_000)
+def local_time(zone: str, day: date) -> LocalTime:
     """Standard time is the smaller offset, also where the law calls the summer's the standard."""
-    where = ZoneInfo(zone)
-    year = at.astimezone(where).year
+    first = min(day.year, _LATEST)
+    begin, end = (datetime(year, 1, 1, tzinfo=UTC) for year in (first, first + _YEARS))
+    known = Offsets.of(zone, Period(begin, end))
     starts, ends = [], []
-    for each in range(year, year + _YEARS):
-        changes = sorted(_changes(where, each), key=lambda change: change.by)
+    for year in range(first, first + _YEARS):
+        changes = [change for change in _changes(known) if change.wall.year == year]
+        changes.sort(key=lambda change: change.by)
         if len(changes) != 2 or changes[0].by + changes[1].by:
             break
         ends.append(changes[0])
         starts.append(changes[1])
     if not starts:
-        return LocalTime(NO_RULE, 0, NO_RULE, _seconds(_offset(where, at)))
+        midnight = to_seconds(datetime(day.year, day.month, day.day, tzinfo=UTC))
+        return LocalTime(NO_RULE, 0, NO_RULE, int(known.at(np.array([midnight]))[0]))
     return LocalTime(
         dst_end_rule=_rule([change.wall for change in ends]),
-        dst_offset_s=_seconds(starts[0].by),
+        dst_offset_s=starts[0].by,
         dst_start_rule=_rule([change.wall for change in starts]),
-        tz_offset_s=_seconds(starts[0].offset_before),
+        tz_offset_s=starts[0].offset_before,
     )
 
 
-def _changes(zone: ZoneInfo, year: int) -> Iterator[_Change]:
-    day = datetime(year, 1, 1, tzinfo=UTC)
-    while day.year == year:
-        next_day = day + timedelta(days=1)
-        if _offset(zone, day) != _offset(zone, next_day):
-            yield _change(zone, day, next_day)
-        day = next_day
-
-
-def _change(zone: ZoneInfo, before: datetime, after: datetime) -> _Change:
-    old, new = _offset(zone, before), _offset(zone, after)
-    while after - before > timedelta(seconds=1):
-        middle = before + timedelta(seconds=_seconds(after - before) // 2)
-        if _offset(zone, middle) == old:
-            before = middle
-        else:
-            after = middle
-    return _Change((after + old).replace(tzinfo=None), new - old, old)
+def _changes(known: Offsets) -> list[_Change]:
+    return [
+        _Change(datetime(1970, 1, 1) + timedelta(seconds=start + before), after - before, before)  # noqa: DTZ001 - on the wall
+        for (_, _, before), (start, _, after) in pairwise(known.stretches())
+    ]
 
 
 def _rule(walls: Sequence[datetime]) -> str:
@@ -96,11 +95,3 @@ def _bits(wall: datetime, operator: int, *, day: int = 0, weekday: int = 0) -> s
     second_in_hour = wall.minute * 60 + wall.second
     date = wall.month << 28 | operator << 25 | day << 20 | weekday << 17
     return f"{date | wall.hour << 12 | second_in_hour:08X}"
-
-
-def _offset(zone: ZoneInfo, at: datetime) -> timedelta:
-    return at.astimezone(zone).utcoffset() or timedelta(0)
-
-
-def _seconds(span: timedelta) -> int:
-    return int(span.total_seconds())

@@ -5,6 +5,8 @@ n times 10**m is then its shortest decimal, and as both n and the power are floa
 rounding, one multiplication or division tells: no text is needed.
 """
 
+from collections.abc import Iterable
+from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +17,10 @@ Integers = NDArray[np.int64]
 
 LARGEST = 2**47 - 1
 NOT_HELD = 99
+FINEST, COARSEST = -12, 12
 MULTIPLIERS = (-3, -6, -9, -12, 0, 3, 6, 9, 12)
 _RARE = (-1, -2, 1, 2, -4, -5, -7, -8, -10, -11, 4, 5, 7, 8, 10, 11)
-"""Allowed, but strange to readers: only for values of 14 digits, which no other one holds."""
+"""Allowed, but strange to readers: only for values of which no other one holds all."""
 _TEN = np.array([float(10**n) for n in range(23)])
 
 
@@ -37,15 +40,37 @@ def scaled(values: Floats, exponents: Integers) -> Scaled:
     return Scaled(np.where(held, units, 0.0).astype(np.int64), held)
 
 
-def multipliers(values: Floats, *, shift: int) -> Integers:
-    """The first multiplier that holds each value times 10**-shift, else NOT_HELD."""
-    chosen = np.full(len(values), NOT_HELD, dtype=np.int64)
+def spans(values: Floats, *, shift: int) -> tuple[Integers, Integers]:
+    """The finest and the coarsest multiplier that hold each value times 10**-shift.
+
+    All between them do too. Both are NOT_HELD where none does.
+    """
+    coarsest = np.full(len(values), NOT_HELD, dtype=np.int64)
     waiting = np.arange(len(values))
-    for multiplier in (*MULTIPLIERS, *_RARE):
+    for multiplier in range(COARSEST, FINEST - 1, -1):
         exponents = np.full(len(waiting), multiplier + shift, dtype=np.int64)
         held = scaled(values[waiting], exponents).held
-        chosen[waiting[held]] = multiplier
+        coarsest[waiting[held]] = multiplier
         waiting = waiting[~held]
         if not len(waiting):
             break
-    return chosen
+    tens = range(FINEST + shift, COARSEST + shift + 1)
+    largest = np.array([float(Decimal(LARGEST).scaleb(ten)) for ten in tens])
+    finest = FINEST + np.searchsorted(largest, np.abs(values))
+    finest[waiting] = NOT_HELD
+    return finest, coarsest
+
+
+def multipliers(spans: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+    """As few as there can be so that each span, from finest to coarsest, has one of them.
+
+    The one for the finest values is the first, and one that readers know is preferred.
+    """
+    left, chosen = set(spans), []
+    while left:
+        coarsest = min(span[1] for span in left)
+        together = {span for span in left if span[0] <= coarsest}
+        finest = max(span[0] for span in together)
+        chosen.append(next(m for m in (*MULTIPLIERS, *_RARE) if finest <= m <= coarsest))
+        left -= together
+    return tuple(chosen)

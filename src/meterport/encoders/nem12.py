@@ -2,7 +2,8 @@
 
 Channels: E1 is energy_kwh; B1 is energy_export_kwh, where a meter has any. In kWh.
 Time:     days of 24 hours in market time (UTC+10, never summer time); interval 1 ends at 00:05,
-          00:15 or 00:30. made_at is the time of the 100 record and of every update.
+          00:15 or 00:30. made_at is the time of the 100 record and of every update: no value has
+          changed since, but most had not changed for long then.
 Missing:  a day with any reading is written in full; an interval without value is 0 with quality
           N (null data), be it empty, absent or outside of the period. Other days are left out.
 Quality:  empty is A; our words estimated, substituted and final_substituted are E, S and F, without
@@ -30,7 +31,9 @@ MARKET_TIME = timezone(timedelta(hours=10))
 NMI_LENGTH = 10
 TOO_LARGE_KWH = 1e15
 INTERVALS_S = (300, 900, 1800)
-METHODS = {None: "A", "estimated": "E", "substituted": "S", "final_substituted": "F"}
+METHODS = {None: "A", "final_substituted": "F", "substituted": "S", "estimated": "E"}
+"""The surest first, in which order the importer has them too."""
+
 _NULL_DATA = "N"
 _DAY_S = 86_400
 _CHANNELS = {"E1": "energy_kwh", "B1": "energy_export_kwh"}
@@ -213,5 +216,6 @@ FORMAT = ExportFormat(
     body,
     columns=COLUMNS,
     needs=COLUMNS,
+    qualities=tuple(METHODS),
     row_bytes=8,
 )

@@ -7,10 +7,11 @@ A bucket without any reading has no row.
 
 Sums are of whole billionths, so that neither order nor the borders of frames can change them;
 a sum is exact to 9 decimals, a mean to 6; a value from LARGE on is refused.
-Quality: that of the readings where they agree, else "mixed".
+Quality: that of the readings where they agree, else "mixed". Of a format that knows but certain
+words, the least sure of them, or the first that it does not know and will refuse.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import polars as pl
@@ -31,13 +32,20 @@ _BUCKET = ("smart_meter_id", "_start")
 
 
 def resampled(
-    frames: Iterable[pl.DataFrame], resolution: Resolution, zone: str, period: Period
+    frames: Iterable[pl.DataFrame],
+    resolution: Resolution,
+    zone: str,
+    period: Period,
+    *,
+    qualities: Sequence[str | None] = (),
 ) -> Iterator[pl.DataFrame]:
     """A row for every bucket that has readings, with `readings` and `whole` besides.
 
-    What lies in the last bucket of a frame waits for the next one. Raises ResolutionTooFine, and
-    FormatCannotHold for what is too large.
+    What lies in the last bucket of a frame waits for the next one. `qualities`: the only ones of
+    the format, the surest first. Raises ResolutionTooFine, and FormatCannotHold for what is too
+    large.
     """
+    quality = _least_sure(qualities) if qualities else _agreed()
     buckets = Buckets.of(resolution, zone, period)
     waiting: pl.DataFrame | None = None
     for frame in frames:
@@ -52,9 +60,9 @@ def resampled(
         )
         waiting = known.filter(is_last)
         if waiting.height < known.height:
-            yield _merged(known.head(known.height - waiting.height))
+            yield _merged(known.head(known.height - waiting.height), quality)
     if waiting is not None:
-        yield _merged(waiting)
+        yield _merged(waiting, quality)
 
 
 def _placed(frame: pl.DataFrame, buckets: Buckets) -> pl.DataFrame:
@@ -79,7 +87,7 @@ def _check(placed: pl.DataFrame, resolution: Resolution) -> None:
             )
 
 
-def _merged(placed: pl.DataFrame) -> pl.DataFrame:
+def _merged(placed: pl.DataFrame, quality: pl.Expr) -> pl.DataFrame:
     start = pl.col("timestamp").dt.epoch("s")
     end = start + pl.col("interval_s")
     same = pl.struct(_BUCKET) == pl.struct(_BUCKET).shift(1)
@@ -98,7 +106,7 @@ def _merged(placed: pl.DataFrame) -> pl.DataFrame:
         pl.len().cast(pl.Int32).alias("readings"),
         *(_total(column).alias(column) for column in values),
         *(_covered(column).alias(f"_{column}_s") for column in values),
-        *([_quality()] if "quality" in placed.columns else []),
+        *([quality.alias("quality")] if "quality" in placed.columns else []),
     )
     whole = ~pl.col("_overlaps") & (pl.col("_inside_s") == pl.col("_length"))
     return grouped.with_columns(_value(grouped, column) for column in values).select(
@@ -137,7 +145,14 @@ def _where_full(column: str) -> pl.Expr:
     return pl.when(full).then(pl.col(column)).alias(column)
 
 
-def _quality() -> pl.Expr:
+def _agreed() -> pl.Expr:
     quality = pl.col("quality")
-    agree = quality.n_unique() == 1
-    return pl.when(agree).then(quality.first()).otherwise(pl.lit("mixed")).alias("quality")
+    return pl.when(quality.n_unique() == 1).then(quality.first()).otherwise(pl.lit("mixed"))
+
+
+def _least_sure(qualities: Sequence[str | None]) -> pl.Expr:
+    quality = pl.col("quality")
+    ranks = {word: rank for rank, word in enumerate(qualities)}
+    unknown = len(ranks)
+    rank = quality.replace_strict(ranks, default=unknown, return_dtype=pl.Int8)
+    return quality.get(rank.arg_max())  # the first of several

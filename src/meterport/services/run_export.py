@@ -62,7 +62,7 @@ def run_export(
     rows = Rows(report)
     read = counted(rows.heard(task.scan(source)), counting, task.period, fleet.known)
     with objects.draft(job.key) as draft:
-        sink = Measured(draft)
+        sink = Measured(draft, lambda: report(rows.written))
         with compressed(sink, job.request.compression) as unpacked:
             task.encode(rows.counted(task.shaped(read)), unpacked, _made_at(job, source))
         draft.publish()
@@ -130,7 +130,10 @@ class _Task:
         """With nulls for values that the format has a place for, but that were not asked for."""
         others = [c for c in VALUE_COLUMNS if c in self.shape.own and c not in self.columns]
         nulls = [pl.lit(None, pl.Float64).alias(column) for column in others]
-        for frame in shaped(frames, self.shape, self.existence, self.fleet.known):
+        shaped_frames = shaped(
+            frames, self.shape, self.existence, self.fleet.known, qualities=self.format.qualities
+        )
+        for frame in shaped_frames:
             yield frame.with_columns(nulls)
 
     def encode(self, frames: Iterable[pl.DataFrame], sink: Sink, made_at: datetime) -> None:
@@ -164,14 +167,19 @@ class _Task:
 
 
 class Measured:
-    """A sink that counts and hashes what it passes on."""
+    """A sink that counts and hashes what it passes on.
 
-    def __init__(self, draft: Draft) -> None:
+    `heard` is called each time: some formats write for long after they have read a meter.
+    """
+
+    def __init__(self, draft: Draft, heard: Callable[[], None]) -> None:
         self._draft = draft
+        self._heard = heard
         self._sha256 = hashlib.sha256()
         self.size_bytes = 0
 
     def write(self, data: bytes, /) -> None:
+        self._heard()
         self._draft.write(data)
         self._sha256.update(data)
         self.size_bytes += len(data)

@@ -22,18 +22,24 @@ INCOMPLETE = "incomplete"
 
 
 def shaped(
-    frames: Iterable[pl.DataFrame], shape: Shape, period: Period, meters: Sequence[MeterSummary]
+    frames: Iterable[pl.DataFrame],
+    shape: Shape,
+    period: Period,
+    meters: Sequence[MeterSummary],
+    *,
+    qualities: Sequence[str | None] = (),
 ) -> Iterator[pl.DataFrame]:
     """`frames` have at least the columns `shape.needs`; `meters` are in order of their ids.
 
-    Raises ResolutionTooFine.
+    `qualities`: see resampled. Raises ResolutionTooFine.
     """
     known = (frame.select(shape.needs) for frame in frames)
     grid: Grid = Steps()
     if shape.resolution is Resolution.RAW:
         marked: Iterator[pl.DataFrame] = map(as_read, known)
     else:
-        marked = map(_as_merged, resampled(known, shape.resolution, shape.zone, period))
+        merged = resampled(known, shape.resolution, shape.zone, period, qualities=qualities)
+        marked = map(_as_merged, merged)
         grid = BucketSteps(Buckets.of(shape.resolution, shape.zone, period))
     if shape.gaps is not Gaps.OMIT:
         marked = GapFiller(meters, period, grid, shape.needs).filled(marked)
