@@ -18,6 +18,7 @@ from meterport.domain.options import Compression
 from meterport.domain.period import Period
 from meterport.domain.readings import MeterSummary
 from meterport.encoders.compression import compressed
+from meterport.services.find_gaps import Stretches
 from meterport.services.manifest import Counting, counted
 from meterport.services.read_manifest import days_of, read_manifest
 from tests import make
@@ -31,7 +32,7 @@ def told_in(
     zone: str, frame: pl.DataFrame, period: Period, meters: Sequence[MeterSummary]
 ) -> Manifest:
     counting = Counting(zone, period)
-    for _ in counted([frame], counting, period, meters):
+    for _ in counted([frame], counting, Stretches(meters, period)):
         pass
     return counting.result()
 
@@ -261,7 +262,7 @@ def test_however_many_days_are_counted_but_the_newest_is_held() -> None:
     before = alive()
 
     known = [clocks.summary(frame) for frame in frames]
-    for n, _ in enumerate(counted(frames, counting, days, known)):
+    for n, _ in enumerate(counted(frames, counting, Stretches(known, days))):
         if n % 60 == 3:
             counts.append(alive() - before)
 

@@ -41,7 +41,7 @@ class Offsets:
     def of(cls, zone: str, period: Period) -> Self:
         start, end = _widened(period)
         known = [(start, _offset(ZoneInfo(zone), start))]
-        for year in range(_instant(start).year, _instant(end).year + 1):
+        for year in range(instant_at(start).year, instant_at(end).year + 1):
             known += [change for change in _changes(zone, year) if start < change[0] < end]
         starts, offsets = np.array(known, np.int64).T
         return cls(starts, offsets, end)
@@ -99,7 +99,7 @@ def local_text(times: pl.Series, zone: str) -> pl.Series:
     if zone == "UTC" or times.len() == times.null_count():
         return times.dt.to_string("%Y-%m-%dT%H:%M:%SZ")
     seconds = times.dt.epoch("s").fill_null(strategy="min").to_numpy()
-    known = Offsets.of(zone, Period(_instant(seconds.min()), _instant(seconds.max() + 1)))
+    known = Offsets.of(zone, Period(instant_at(seconds.min()), instant_at(seconds.max() + 1)))
     index = known.index(seconds)
     suffixes = pl.Series([_suffix(offset) for offset in known.offsets.tolist()], dtype=pl.String)
     local = from_seconds(seconds + known.offsets[index]).dt.to_string("%Y-%m-%dT%H:%M:%S")
@@ -112,7 +112,7 @@ def local_days(times: pl.Series, zone: str) -> pl.Series:
     if times.is_empty():
         return pl.Series(dtype=pl.Date)
     seconds = times.dt.epoch("s").to_numpy()
-    known = Offsets.of(zone, Period(_instant(seconds.min()), _instant(seconds.max() + 1)))
+    known = Offsets.of(zone, Period(instant_at(seconds.min()), instant_at(seconds.max() + 1)))
     begins, dates = known.days()
     index = np.searchsorted(np.array(begins, np.int64), seconds, side="right") - 1
     return pl.Series(dates, dtype=pl.Date).gather(index)
@@ -149,11 +149,11 @@ def _widened(period: Period) -> tuple[int, int]:
 
 
 def _offset(rules: ZoneInfo, seconds: int) -> int:
-    offset = _instant(seconds).astimezone(rules).utcoffset()
+    offset = instant_at(seconds).astimezone(rules).utcoffset()
     return (offset or timedelta()) // timedelta(seconds=1)
 
 
-def _instant(seconds: int) -> datetime:
+def instant_at(seconds: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(seconds))
 
 

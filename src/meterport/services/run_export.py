@@ -12,7 +12,7 @@ from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job
 from meterport.domain.options import ExportOptions, Layout
 from meterport.domain.period import SHORTEST, Period, to_the_second
-from meterport.domain.readings import READING_SCHEMA, VALUE_COLUMNS, MeterSummary
+from meterport.domain.readings import READING_SCHEMA, SLICE_ROWS, VALUE_COLUMNS, MeterSummary
 from meterport.domain.shapes import Shape
 from meterport.domain.sheets import Sheet
 from meterport.encoders import FORMATS
@@ -20,11 +20,9 @@ from meterport.encoders.archive import encode_each
 from meterport.encoders.base import ExportFormat, Sink
 from meterport.encoders.compression import compressed
 from meterport.ports import Draft, ObjectStore, ReadingSource
+from meterport.services.find_gaps import Stretches
 from meterport.services.manifest import NEEDS, Counting, counted
 from meterport.services.shape import shaped
-
-SLICE_ROWS = 50_000
-"""Progress is told, and a lost lease noticed, once a slice."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,8 @@ def run_export(
     task = _Task(job, fleet)
     counting = Counting(task.options.shape.zone, task.existence)
     rows = Rows(report)
-    read = counted(rows.heard(task.scan(source)), counting, task.period, fleet.known)
+    frames = rows.heard(task.scan(source))
+    read = counted(frames, counting, Stretches(fleet.known, task.period), heard=rows.tell)
     with objects.draft(job.key) as draft:
         sink = Measured(draft)
         with compressed(sink, job.request.compression) as unpacked:
@@ -188,15 +187,18 @@ class Rows:
         self._report = report
         self.written = 0
 
+    def tell(self) -> None:
+        self._report(self.written)
+
     def heard(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """The frames in slices; of many there may come but one row."""
         for frame in frames:
             for part in frame.iter_slices(SLICE_ROWS):
-                self._report(self.written)
+                self.tell()
                 yield part
 
     def counted(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         for frame in frames:
             yield frame
             self.written += frame.height
-            self._report(self.written)
+            self.tell()

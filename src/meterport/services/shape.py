@@ -31,7 +31,7 @@ def shaped(
     known = (frame.select(shape.needs) for frame in frames)
     grid: Grid = Steps()
     if shape.resolution is Resolution.RAW:
-        marked: Iterator[pl.DataFrame] = map(as_read, known)
+        marked: Iterator[pl.DataFrame] = map(_as_read, known)
     else:
         marked = map(_as_merged, resampled(known, shape.resolution, shape.zone, period))
         grid = BucketSteps(Buckets.of(shape.resolution, shape.zone, period))
@@ -42,7 +42,7 @@ def shaped(
             yield _labelled(frame, shape.label).select(shape.written)
 
 
-def as_read(frame: pl.DataFrame) -> pl.DataFrame:
+def _as_read(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(
         pl.lit(1, pl.Int32).alias("readings"), pl.lit(None, pl.String).alias("gap")
     )
