@@ -20,6 +20,7 @@ from meterport.encoders.archive import encode_each
 from meterport.encoders.base import ExportFormat, Sink
 from meterport.encoders.compression import compressed
 from meterport.ports import Draft, ObjectStore, ReadingSource
+from meterport.services.choose_meters import Limits, check_written
 from meterport.services.find_gaps import Stretches
 from meterport.services.manifest import NEEDS, Counting, counted
 from meterport.services.shape import shaped
@@ -49,15 +50,17 @@ def run_export(
     source: ReadingSource,
     objects: ObjectStore,
     report: Callable[[int], None],
+    limits: Limits = Limits(),  # noqa: B008 - it is frozen
 ) -> Written:
     """Write the file of the job, or of its part, and return what was written.
 
     `report` gets the rows so far, often, and may raise to end the attempt. Safe to repeat:
     the key names the job and the attempt, and a failed run leaves no object behind.
+    Raises ExportLimitExceeded, see Limits.
     """
     task = _Task(job, fleet)
     counting = Counting(task.options.shape.zone, task.existence)
-    rows = Rows(report)
+    rows = Rows(report, lambda rows: check_written(rows, task.options.shape, limits))
     frames = rows.heard(task.scan(source))
     read = counted(frames, counting, Stretches(fleet.known, task.period), heard=rows.tell)
     with objects.draft(job.key) as draft:
@@ -183,8 +186,9 @@ class Measured:
 class Rows:
     """Counts the rows that are taken, and tells of them."""
 
-    def __init__(self, report: Callable[[int], None]) -> None:
+    def __init__(self, report: Callable[[int], None], check: Callable[[int], None]) -> None:
         self._report = report
+        self._check = check
         self.written = 0
 
     def tell(self) -> None:
@@ -199,6 +203,7 @@ class Rows:
 
     def counted(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         for frame in frames:
+            self._check(self.written + frame.height)
             yield frame
             self.written += frame.height
             self.tell()

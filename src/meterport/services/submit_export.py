@@ -21,7 +21,7 @@ from meterport.domain.shapes import Gaps, Label
 from meterport.encoders import FORMATS
 from meterport.encoders.compression import check_layout
 from meterport.ports import Dispatcher, JobStore, MeterCatalog, Space
-from meterport.services.choose_meters import Limits, check_meters, check_rows
+from meterport.services.choose_meters import Limits, check_meters, check_rows, expected_rows
 
 REQUIRED = ("smart_meter_id", "start_datetime", "end_datetime")
 
@@ -71,7 +71,7 @@ def _lane(request: ExportRequest, catalog: MeterCatalog, limits: Limits) -> Lane
         known = catalog.some(meters)
     except SourceUnavailable:
         return Lane.SMALL  # the job will find out, and try again when it is back
-    expected = sum(meter.expected_rows(request.period) for meter in known.values())
+    expected = expected_rows(known.values(), request.period, request.options.shape)
     check_rows(expected, limits)
     return Lane.of(expected)
 
