@@ -82,6 +82,11 @@ def test_the_words_of_options_make_the_same_options(options: ExportOptions) -> N
     assert ExportOptions.requested(json.loads(stored)) == options
 
 
+@given(OPTIONS)
+def test_stored_options_are_the_same_when_they_are_read(options: ExportOptions) -> None:
+    assert ExportOptions.stored(json.loads(json.dumps(options.words()))) == options
+
+
 def test_without_a_word_the_options_are_the_contracts_own() -> None:
     options = ExportOptions.requested({})
 
@@ -167,6 +172,9 @@ def test_an_unknown_resolution_is_told_those_that_are_known(word: object, shown:
         ("europe/berlin", "'europe/berlin' is not known; did you mean Europe/Berlin?"),
         ("+01:00", "'+01:00' is not known; use an IANA name: Europe/Berlin"),
         ("", "'' is not known; use an IANA name: Europe/Berlin"),
+        ("localtime", "'localtime' is not known; use an IANA name: Europe/Berlin"),
+        ("Factory", "'Factory' is not known; use an IANA name: Europe/Berlin"),
+        ("posixrules", "'posixrules' is not known; use an IANA name: Europe/Berlin"),
         ("../../etc/passwd", "'../../etc/passwd' is not known; use an IANA name: Europe/Berlin"),
         (1, "a number is not known; use an IANA name: Europe/Berlin"),
         (None, "null is not known; use an IANA name: Europe/Berlin"),

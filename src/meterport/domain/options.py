@@ -1,9 +1,9 @@
 """How an export's file is to look; the defaults are the contract's CSV."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 from meterport.domain.errors import InvalidRequest, UnsupportedCompression, shown
 from meterport.domain.shapes import Shape
@@ -99,6 +99,16 @@ class ExportOptions:
             one_of(Layout, "layout", words.get("layout", Layout.ONE_FILE)),
             _version(words.get("as_of")),
         )
+
+    @classmethod
+    def stored(cls, words: Mapping[str, Any]) -> Self:
+        """Of what `words` said when it was asked for.
+
+        The time zone is not looked at: this process may know fewer than the one that took it.
+        """
+        options = cls.requested({name: words[name] for name in words if name != "timezone"})
+        zone = words.get("timezone", options.shape.zone)
+        return replace(options, shape=replace(options.shape, zone=zone))
 
     def words(self) -> dict[str, object]:
         """What `requested` makes the same options of, without what goes without saying."""

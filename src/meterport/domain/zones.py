@@ -2,7 +2,8 @@
 
 Time:   instants as whole seconds since 1970 in UTC, in NumPy arrays; offsets in seconds, east of
         Greenwich positive.
-Source: the IANA rules as `zoneinfo` has them, for all that meterport says of local time.
+Source: the IANA rules as `zoneinfo` has them, for all that meterport says of local time; the names
+        are those of the package `tzdata`.
 """
 
 from calendar import isleap
@@ -10,8 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
 from functools import cache, lru_cache
-from typing import Self
-from zoneinfo import ZoneInfo, available_timezones
+from importlib.resources import files
+from typing import Self, TypeGuard
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -78,11 +80,17 @@ class Offsets:
 
 @cache
 def zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    """Those of the package `tzdata`, which is the same on all machines, and no machine's own."""
+    listed = files("tzdata").joinpath("zones").read_text("utf-8").split()
+    return frozenset(listed) - {"Factory"}
+
+
+def is_zone(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value in zones()
 
 
 def check_zone(value: object) -> str:
-    if isinstance(value, str) and value in zones():
+    if is_zone(value):
         return value
     by_lower = {name.lower(): name for name in zones()}
     wanted = value[:64].lower() if isinstance(value, str) else ""

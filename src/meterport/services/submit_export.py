@@ -18,6 +18,7 @@ from meterport.domain.options import Compression, CsvDialect, compression_of
 from meterport.domain.period import Period, parse_instant
 from meterport.domain.readings import VALUE_COLUMNS
 from meterport.domain.shapes import Gaps, Label
+from meterport.domain.zones import check_zone
 from meterport.encoders import FORMATS
 from meterport.encoders.compression import check_layout
 from meterport.ports import Dispatcher, JobStore, MeterCatalog, Space
@@ -102,6 +103,7 @@ def known_format(name: object) -> str:
 def check_options(request: ExportRequest) -> None:
     """Refuse what says nothing in the format that is asked for, rather than pass it over."""
     options, shape = request.options, request.options.shape
+    check_zone(shape.zone)
     check_layout(request.compression, options.layout)
     if options.csv != CsvDialect() and request.format != "csv":
         raise InvalidRequest(f"the options under csv say nothing in format {request.format}")

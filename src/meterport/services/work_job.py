@@ -20,12 +20,14 @@ from meterport.domain.errors import (
     InternalError,
     ServiceUnavailable,
     StorageUnavailable,
+    TimezoneUnknown,
 )
 from meterport.domain.exports import ExportFile
 from meterport.domain.fleets import PART_ROWS, Part, parts
 from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, Lane, Lease, RetryPolicy
 from meterport.domain.options import Layout
 from meterport.domain.readings import MeterSummary
+from meterport.domain.zones import is_zone
 from meterport.encoders import FORMATS
 from meterport.encoders.base import Cut
 from meterport.encoders.compression import chosen
@@ -119,6 +121,8 @@ def _run(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile | None:
         raise ExportCancelled
     if job.crashes >= at.policy.crashes:
         raise ExportCrashed(job.crashes)
+    if not is_zone(job.request.options.shape.zone):
+        raise TimezoneUnknown(job.request.options.shape.zone)
     if job.parts_left == 0:
         return _join(job, at, heartbeat)
     if job.part is not None:
