@@ -46,9 +46,10 @@ OPTIONS = st.builds(
     ),
     csv=DIALECTS,
     layout=st.sampled_from(Layout),
-    as_of=st.none() | st.integers(0, 2**40),
+    as_of=st.none() | st.integers(0, 2**63 - 1),
 )
 RESOLUTIONS = "known: raw, 1m, 5m, 15m, 30m, 1h, 1d, 1mo"
+VERSIONS = "as_of must be a version, a whole number from 0 to 9223372036854775807"
 NAMES = (
     "known: timestamp, interval_s, smart_meter_id, energy_kwh, power_kw, voltage_v, current_a, "
     "energy_export_kwh, quality"
@@ -222,10 +223,12 @@ def test_columns_that_cannot_be_written_are_told(columns: object, message: str) 
         ({"with_count": "yes"}, "with_count must be true or false, not 'yes'"),
         ({"with_count": 1}, "with_count must be true or false, not a number"),
         ({"layout": "zip"}, "layout 'zip' is not known; known: one_file, file_per_meter"),
-        ({"as_of": -1}, "as_of must be a version, a whole number from 0 on, not a number"),
-        ({"as_of": True}, "as_of must be a version, a whole number from 0 on, not true"),
-        ({"as_of": 1.0}, "as_of must be a version, a whole number from 0 on, not a number"),
-        ({"as_of": "3"}, "as_of must be a version, a whole number from 0 on, not '3'"),
+        ({"as_of": -1}, f"{VERSIONS}, not a number"),
+        ({"as_of": 2**63}, f"{VERSIONS}, not a number"),
+        ({"as_of": 10**400}, f"{VERSIONS}, not a number"),
+        ({"as_of": True}, f"{VERSIONS}, not true"),
+        ({"as_of": 1.0}, f"{VERSIONS}, not a number"),
+        ({"as_of": "3"}, f"{VERSIONS}, not '3'"),
         (
             {"resolutoin": "1h"},
             f"field 'resolutoin' is not known; did you mean resolution? {FIELDS}",

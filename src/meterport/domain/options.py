@@ -10,6 +10,8 @@ from meterport.domain.shapes import Shape
 from meterport.domain.words import hint, one_of, true_or_false
 
 DELIMITERS = {",": ",", ";": ";", "|": "|", "\t": "\t", "tab": "\t"}
+LAST_VERSION = 2**63 - 1
+"""As databases can hold it, and Delta too."""
 LINE_ENDS = {"lf": "\n", "crlf": "\r\n"}
 
 
@@ -163,6 +165,10 @@ def _among(field: str, value: object, known: Mapping[str, str]) -> str:
 
 
 def _version(value: object) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LAST_VERSION:
         return value
-    raise InvalidRequest(f"as_of must be a version, a whole number from 0 on, not {shown(value)}")
+    raise InvalidRequest(
+        f"as_of must be a version, a whole number from 0 to {LAST_VERSION}, not {shown(value)}"
+    )
