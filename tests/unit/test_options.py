@@ -353,6 +353,28 @@ def test_a_format_that_tells_of_intervals_itself_takes_no_word_for_it(
     )
 
 
+@pytest.mark.parametrize("resolution", ["1m", "1h", "1d", "1mo"])
+def test_intervals_that_nem12_has_not_are_refused_before_anything_is_made(resolution: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        check_options(requested("nem12", resolution=resolution))
+
+    assert refused.value.code == "INVALID_RESOLUTION"
+    assert refused.value.message == (
+        f"format nem12 has no intervals of {resolution}; ask for 5m, 15m, 30m or raw"
+    )
+
+
+@pytest.mark.parametrize("resolution", ["raw", "5m", "15m", "30m"])
+def test_intervals_that_nem12_has_are_taken(resolution: str) -> None:
+    check_options(requested("nem12", resolution=resolution))
+
+
+@pytest.mark.parametrize("format_", ["csv", "json", "ndjson", "xml", "parquet", "xlsx"])
+def test_any_other_format_takes_any_resolution(format_: str) -> None:
+    for resolution in Resolution:
+        check_options(requested(format_, resolution=str(resolution)))
+
+
 @pytest.mark.parametrize("format_", ["csv", "json", "ndjson", "parquet", "xlsx"])
 def test_a_table_takes_labels_counts_and_flags(format_: str) -> None:
     check_options(requested(format_, interval_label="both", with_count=True, gaps="flag"))

@@ -39,6 +39,7 @@ class ExportFormat:
     `columns`: those of a file unless others are asked for.
     `needs`: what the body is made of, whatever is asked for; values that were not asked for then
     come as null. None: the columns that are asked for.
+    `steps_s`: the lengths of the intervals to which readings may be merged for it; None: any.
     `row_bytes`: about how long a row is; 0 where the format itself compresses.
     """
 
@@ -51,6 +52,7 @@ class ExportFormat:
     cut: Cut = Cut.NEVER
     columns: tuple[str, ...] = DEFAULT_COLUMNS
     needs: tuple[str, ...] | None = None
+    steps_s: tuple[int, ...] | None = None
     row_bytes: int = 0
 
     def encode(self, frames: Iterable[pl.DataFrame], sink: Sink, sheet: Sheet) -> None:

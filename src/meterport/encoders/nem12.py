@@ -213,5 +213,6 @@ FORMAT = ExportFormat(
     body,
     columns=COLUMNS,
     needs=COLUMNS,
+    steps_s=INTERVALS_S,
     row_bytes=8,
 )

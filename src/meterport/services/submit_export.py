@@ -7,6 +7,7 @@ from meterport.domain.errors import (
     IdempotencyKeyInvalid,
     InvalidColumns,
     InvalidRequest,
+    InvalidResolution,
     MissingField,
     SourceUnavailable,
     UnsupportedFormat,
@@ -17,7 +18,7 @@ from meterport.domain.jobs import ANONYMOUS, Lane, Submission
 from meterport.domain.options import Compression, CsvDialect, compression_of
 from meterport.domain.period import Period, parse_instant
 from meterport.domain.readings import VALUE_COLUMNS
-from meterport.domain.shapes import Gaps, Label
+from meterport.domain.shapes import STEP_S, Gaps, Label, Resolution
 from meterport.domain.zones import check_zone
 from meterport.encoders import FORMATS
 from meterport.encoders.compression import check_layout
@@ -107,6 +108,7 @@ def check_options(request: ExportRequest) -> None:
     check_layout(request.compression, options.layout)
     if options.csv != CsvDialect() and request.format != "csv":
         raise InvalidRequest(f"the options under csv say nothing in format {request.format}")
+    _check_steps(request.format, shape.resolution)
     needs = FORMATS[request.format].needs
     if needs is None:
         return
@@ -121,6 +123,16 @@ def check_options(request: ExportRequest) -> None:
                 f"format {request.format} has its own way to tell of intervals and gaps; "
                 f"leave {field} out"
             )
+
+
+def _check_steps(format: str, resolution: Resolution) -> None:  # noqa: A002
+    steps_s = FORMATS[format].steps_s
+    if resolution is Resolution.RAW or steps_s is None or STEP_S[resolution] in steps_s:
+        return
+    named = ", ".join(word for word, step_s in STEP_S.items() if step_s in steps_s)
+    raise InvalidResolution(
+        f"format {format} has no intervals of {resolution}; ask for {named} or raw"
+    )
 
 
 def _check_places(format: str, places: Sequence[str], columns: Sequence[str]) -> None:  # noqa: A002
