@@ -375,6 +375,41 @@ def test_any_other_format_takes_any_resolution(format_: str) -> None:
         check_options(requested(format_, resolution=str(resolution)))
 
 
+def of_meters(meters: str, format_: str = "csv", **words: object) -> ExportRequest:
+    options = ExportOptions.requested({"columns": ["timestamp", "energy_kwh"]} | words)
+    return ExportRequest.of_fleet(meters, make.period(), format_, options=options)
+
+
+@pytest.mark.parametrize("format_", ["csv", "json", "ndjson", "parquet", "xlsx"])
+def test_rows_that_do_not_say_whose_they_are_are_refused(format_: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        check_options(of_meters("ABC", format_))
+
+    assert refused.value.code == "INVALID_COLUMNS"
+    assert refused.value.message == (
+        "columns lacks smart_meter_id, so nobody could tell the rows of 3 meters apart; "
+        "add it, or ask for layout file_per_meter"
+    )
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        of_meters("A"),
+        of_meters("ABC", layout="file_per_meter"),
+        of_meters("ABC", columns=None),
+        of_meters("ABC", columns=["timestamp", "smart_meter_id"]),
+        of_meters("ABC", "xml"),
+        of_meters("ABC", "nem12"),
+        requested("csv", columns=["timestamp", "energy_kwh"]),
+    ],
+)
+def test_a_file_that_says_otherwise_whose_rows_they_are_may_leave_the_meter_out(
+    request_: ExportRequest,
+) -> None:
+    check_options(request_)
+
+
 @pytest.mark.parametrize("format_", ["csv", "json", "ndjson", "parquet", "xlsx"])
 def test_a_table_takes_labels_counts_and_flags(format_: str) -> None:
     check_options(requested(format_, interval_label="both", with_count=True, gaps="flag"))

@@ -15,7 +15,7 @@ from meterport.domain.errors import (
 )
 from meterport.domain.exports import ExportRequest, check_smart_meter_id
 from meterport.domain.jobs import ANONYMOUS, Lane, Submission
-from meterport.domain.options import Compression, CsvDialect, compression_of
+from meterport.domain.options import Compression, CsvDialect, Layout, compression_of
 from meterport.domain.period import Period, parse_instant
 from meterport.domain.readings import VALUE_COLUMNS
 from meterport.domain.shapes import STEP_S, Gaps, Label, Resolution
@@ -111,6 +111,7 @@ def check_options(request: ExportRequest) -> None:
     _check_steps(request.format, shape.resolution)
     needs = FORMATS[request.format].needs
     if needs is None:
+        _check_meters_are_told(request)
         return
     _check_places(request.format, needs, shape.columns or needs)
     for field, unusual in (
@@ -123,6 +124,16 @@ def check_options(request: ExportRequest) -> None:
                 f"format {request.format} has its own way to tell of intervals and gaps; "
                 f"leave {field} out"
             )
+
+
+def _check_meters_are_told(request: ExportRequest) -> None:
+    options, meters = request.options, len(request.fleet)
+    told = "smart_meter_id" in options.shape.own or options.layout is Layout.FILE_PER_METER
+    if meters > 1 and not told:
+        raise InvalidColumns(
+            f"columns lacks smart_meter_id, so nobody could tell the rows of {meters:,} "
+            "meters apart; add it, or ask for layout file_per_meter"
+        )
 
 
 def _check_steps(format: str, resolution: Resolution) -> None:  # noqa: A002
