@@ -48,8 +48,10 @@ OPTIONS = st.builds(
     layout=st.sampled_from(Layout),
     as_of=st.none() | st.integers(0, 2**63 - 1),
 )
-RESOLUTIONS = "known: raw, 1m, 5m, 15m, 30m, 1h, 1d, 1mo"
+KNOWN = "raw, 1m, 5m, 15m, 30m, 1h, 1d, 1mo"
+RESOLUTIONS = f"known: {KNOWN}"
 VERSIONS = "as_of must be a version, a whole number from 0 to 9223372036854775807"
+FORMAT_NAMES = "csv, json, ndjson, xml, nem12, parquet, xlsx"
 NAMES = (
     "known: timestamp, interval_s, smart_meter_id, energy_kwh, power_kw, voltage_v, current_a, "
     "energy_export_kwh, quality"
@@ -157,9 +159,9 @@ def test_what_was_said_is_repeated_without_what_goes_without_saying() -> None:
         ("1H", f"'1H' is not known; did you mean 1h? {RESOLUTIONS}"),
         ("weekly", f"'weekly' is not known; {RESOLUTIONS}"),
         ("", f"'' is not known; {RESOLUTIONS}"),
-        (900, f"a number is not known; {RESOLUTIONS}"),
-        (None, f"null is not known; {RESOLUTIONS}"),
-        (["1h"], f"a list of 1 items is not known; {RESOLUTIONS}"),
+        (900, f"must be one of {KNOWN}, not a number"),
+        (None, f"must be one of {KNOWN}, not null"),
+        (["1h"], f"must be one of {KNOWN}, not a list of 1 items"),
     ],
 )
 def test_an_unknown_resolution_is_told_those_that_are_known(word: object, shown: str) -> None:
@@ -215,7 +217,7 @@ def test_columns_that_cannot_be_written_are_told(columns: object, message: str) 
     ("words", "message"),
     [
         ({"gaps": "nul"}, "gaps 'nul' is not known; did you mean null? known: omit, null, flag"),
-        ({"gaps": None}, "gaps null is not known; known: omit, null, flag"),
+        ({"gaps": None}, "gaps must be one of omit, null, flag, not null"),
         (
             {"interval_label": "ends"},
             "interval_label 'ends' is not known; did you mean end? known: start, end, both",
@@ -293,10 +295,11 @@ def test_a_decimal_comma_brings_the_semicolon_unless_another_is_asked_for(
 @pytest.mark.parametrize(
     ("word", "shown"),
     [
+        ("GZIP", "'GZIP' is not known; did you mean gzip? known: none, gzip, zstd, auto"),
         ("gzpi", "'gzpi' is not known; did you mean gzip? known: none, gzip, zstd, auto"),
         ("rar", "'rar' is not known; known: none, gzip, zstd, auto"),
-        (None, "null is not known; known: none, gzip, zstd, auto"),
-        (Compression, "a value of another type is not known; known: none, gzip, zstd, auto"),
+        (None, "must be one of none, gzip, zstd, auto, not null"),
+        (Compression, "must be one of none, gzip, zstd, auto, not a value of another type"),
     ],
 )
 def test_an_unknown_compression_is_told_those_that_are_known(word: object, shown: str) -> None:
@@ -308,16 +311,23 @@ def test_an_unknown_compression_is_told_those_that_are_known(word: object, shown
 
 
 @pytest.mark.parametrize(
-    ("word", "shown"), [("doc", "'doc'"), (None, "null"), ([], "a list of 0 items")]
+    ("word", "told"),
+    [
+        ("doc", f"'doc' is not supported; known: {FORMAT_NAMES}"),
+        ("CSV", f"'CSV' is not supported; did you mean csv? known: {FORMAT_NAMES}"),
+        ("XML", f"'XML' is not supported; did you mean xml? known: {FORMAT_NAMES}"),
+        ("xls", f"'xls' is not supported; did you mean xlsx? known: {FORMAT_NAMES}"),
+        (7, f"must be one of {FORMAT_NAMES}, not a number"),
+        (None, f"must be one of {FORMAT_NAMES}, not null"),
+        ([], f"must be one of {FORMAT_NAMES}, not a list of 0 items"),
+    ],
 )
-def test_an_unknown_format_is_told_those_that_are_known(word: object, shown: str) -> None:
+def test_an_unknown_format_is_told_those_that_are_known(word: object, told: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         known_format(word)
 
     assert refused.value.code == "UNSUPPORTED_FORMAT"
-    assert refused.value.message == (
-        f"format {shown} is not supported; known: csv, json, ndjson, xml, nem12, parquet, xlsx"
-    )
+    assert refused.value.message == f"format {told}"
 
 
 @pytest.mark.parametrize("format_", ["json", "ndjson", "xml", "nem12", "parquet", "xlsx"])

@@ -11,7 +11,6 @@ from meterport.domain.errors import (
     MissingField,
     SourceUnavailable,
     UnsupportedFormat,
-    shown,
 )
 from meterport.domain.exports import ExportRequest, check_smart_meter_id
 from meterport.domain.jobs import ANONYMOUS, Lane, Submission
@@ -19,6 +18,7 @@ from meterport.domain.options import Compression, CsvDialect, Layout, compressio
 from meterport.domain.period import Period, parse_instant
 from meterport.domain.readings import VALUE_COLUMNS
 from meterport.domain.shapes import STEP_S, Gaps, Label, Resolution
+from meterport.domain.words import unknown
 from meterport.domain.zones import check_zone
 from meterport.encoders import FORMATS
 from meterport.encoders.compression import check_layout
@@ -98,7 +98,7 @@ def read_request(body: Mapping[str, object], *, now: datetime) -> ExportRequest:
 def known_format(name: object) -> str:
     if isinstance(name, str) and name in FORMATS:
         return name
-    raise UnsupportedFormat(f"format {shown(name)} is not supported; known: {', '.join(FORMATS)}")
+    raise UnsupportedFormat(unknown("format", name, tuple(FORMATS), "is not supported"))
 
 
 def check_options(request: ExportRequest) -> None:
