@@ -8,7 +8,7 @@ reading may be a shorter one. A stretch is four numbers, however long it is.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import polars as pl
@@ -41,6 +41,13 @@ class Stretch:
         """Of its last interval."""
         return min(self.start + self.intervals * self.step, self.limit)
 
+    def within(self, low: int, high: int) -> "Stretch":
+        """Of its intervals those that begin there."""
+        if low <= self.start and self.stop <= high:
+            return self
+        start = self.start + self.begun_before(low) * self.step
+        return replace(self, start=start, stop=min(self.stop, high))
+
     def begun_before(self, instant: int) -> int:
         """How many of its intervals."""
         return min(self.intervals, max(0, -((self.start - instant) // self.step)))
@@ -60,14 +67,24 @@ class _Reach:
 
 
 class Stretches:
-    """`meters`: every meter of the export, in order of the ids."""
+    """`meters`: every meter of the export, in order of the ids.
+
+    `within`: the part of the period whose missing intervals are told; those that begin in it.
+    """
 
     def __init__(
-        self, meters: Sequence[MeterSummary], period: Period, first: First = in_step
+        self,
+        meters: Sequence[MeterSummary],
+        period: Period,
+        first: First = in_step,
+        *,
+        within: Period | None = None,
     ) -> None:
         self._ahead = deque(meters)
         self._known = {m.smart_meter_id: m for m in meters}
         self._start, self._end = _ceiling(period.start), _ceiling(period.end)
+        told = within or period
+        self._low, self._high = _ceiling(told.start), _ceiling(told.end)
         self._first = first
         self._reach: _Reach | None = None
 
@@ -88,13 +105,18 @@ class Stretches:
         for row in ends.iter_rows(named=True):
             self._open(row[meter], row["start"], row["first"], gaps)
             self._reach = _Reach(row[meter], row["end"], row["step"])
-        return _in_order(gaps)
+        return self._told(gaps)
 
     def rest(self) -> list[Stretch]:
         """What is missing after all rows."""
         gaps: list[Stretch] = []
         self._close(None, gaps)
-        return _in_order(gaps)
+        return self._told(gaps)
+
+    def _told(self, gaps: list[Stretch]) -> list[Stretch]:
+        inside = (gap.within(self._low, self._high) for gap in gaps)
+        there = (gap for gap in inside if gap.start < gap.stop)
+        return sorted(there, key=lambda gap: (gap.meter, gap.start))
 
     def _open(self, meter: str, start: int, step: int, gaps: list[Stretch]) -> None:
         """The rows of the meter go on, or begin, at `start`."""
@@ -136,11 +158,6 @@ def _within(rows: pl.DataFrame) -> list[Stretch]:
         limit="start",
     ).filter(pl.col("start") < pl.col("stop"))
     return [Stretch(*row) for row in inner.iter_rows()]
-
-
-def _in_order(gaps: list[Stretch]) -> list[Stretch]:
-    there = (gap for gap in gaps if gap.start < gap.stop)
-    return sorted(there, key=lambda gap: (gap.meter, gap.start))
 
 
 def _ceiling(instant: datetime) -> int:

@@ -32,6 +32,7 @@ from meterport.domain.period import Period
 from meterport.domain.readings import READING_SCHEMA
 from meterport.domain.zones import Offsets, instant_at
 from meterport.encoders.compression import compressed
+from meterport.services.beside import Beside
 from meterport.services.find_gaps import FAR, Stretch, Stretches
 from meterport.services.resample import BILLION, LARGE
 
@@ -158,12 +159,14 @@ def counted(
     frames: Iterable[pl.DataFrame],
     counting: Counting,
     stretches: Stretches,
+    near: Beside = Beside(),  # noqa: B008 - it is frozen
     *,
     heard: Callable[[], None] = lambda: None,
 ) -> Iterator[pl.DataFrame]:
     """Pass the frames on as they are, and count them; the counting is whole at the end.
 
-    `heard` is called often, also where there are gaps for years, and may raise.
+    `near`: the readings beside a part, which are not counted. `heard` is called often, also where
+    there are gaps for years, and may raise.
     """
 
     def told(gaps: Sequence[Stretch]) -> Iterator[Stretch]:
@@ -171,11 +174,16 @@ def counted(
             heard()
             yield gap
 
+    none = pl.DataFrame(schema=_SCHEMA)
+    for frame in near.before:
+        counting.add(none, told(stretches.around(frame)))
     for frame in frames:
         rows = frame.select(NEEDS)
         counting.add(rows, told(stretches.around(rows)))
         yield frame
-    counting.add(pl.DataFrame(schema=_SCHEMA), told(stretches.rest()))
+    for frame in near.after:
+        counting.add(none, told(stretches.around(frame)))
+    counting.add(none, told(stretches.rest()))
 
 
 def _gap(gap: Stretch) -> Gap:
