@@ -34,7 +34,7 @@ FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2024, 2, 29, 12, tzinfo
 TWO_S = timedelta(seconds=2)
 EVER = Period(FIRST, LAST + TWO_S)
 MISSING = (LAST - FIRST) // TWO_S - 1
-"""854,798,399 intervals."""
+"""854,603,999 intervals."""
 MEBIBYTE = 1 << 20
 
 
