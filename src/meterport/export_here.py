@@ -280,7 +280,7 @@ def _written(target: Path) -> Iterator[BinaryIO]:
 
 
 def _said(services: Services, job: Job, file: ExportFile, target: Path, *, as_json: bool) -> str:
-    about = [manifest.about for manifest in services.jobs.manifests(job)]
+    about = services.jobs.completeness(job)
     expected, present = sum(a.expected for a in about), sum(a.present for a in about)
     if as_json:
         return json.dumps(

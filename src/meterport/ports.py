@@ -8,7 +8,7 @@ from typing import BinaryIO, Protocol
 
 import polars as pl
 
-from meterport.domain.completeness import Manifest
+from meterport.domain.completeness import Completeness, Manifest
 from meterport.domain.errors import MeterportError
 from meterport.domain.exports import ExportFile, ExportRequest, StoredObject
 from meterport.domain.findings import Finding
@@ -54,6 +54,9 @@ class JobStore(Protocol):
 
     def manifests(self, job: Job) -> Sequence[Manifest]:
         """Of its pieces, in order; none where the file has expired, or a piece has none."""
+
+    def completeness(self, job: Job) -> Sequence[Completeness]:
+        """What `manifests` tells, without the days."""
 
     def claim(
         self, lease: Lease, lanes: Collection[Lane] = tuple(Lane), *, only: JobId | None = None

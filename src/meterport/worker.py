@@ -52,6 +52,7 @@ def workplace(settings: Settings, worker_id: str, stopping: Stopping) -> Workpla
         time_limit=settings.job_time_limit,
         keep_files=timedelta(days=settings.keep_files_days),
         part_rows=settings.part_rows,
+        limits=services.limits,
         abandon=lambda: os._exit(ABANDONED),
         wake=services.dispatcher.wake,
     )

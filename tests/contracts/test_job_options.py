@@ -1,10 +1,14 @@
 """How a file shall look, kept with its job and its parts; over every database that there is."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
+from meterport.adapters import sql_tables
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_erasures import SqlErasures
 from meterport.adapters.sql_job_archive import SqlJobArchive
@@ -84,6 +88,23 @@ def test_the_newest_jobs_come_with_their_options(jobs: JobStore, database: Datab
     (job,) = SqlJobArchive(database).recent(5)
 
     assert job.request == of_one()
+
+
+def test_a_zone_that_nobody_knows_here_is_its_own_jobs_business(
+    jobs: JobStore, database: Database
+) -> None:
+    """Another machine, or another release of the zones, took it."""
+    strange = jobs.add(of_one(), owner="owner").job
+    words = json.dumps({**UNUSUAL.words(), "timezone": "Mars/Phobos"})
+    with database.write() as connection:
+        connection.execute(update(sql_tables.jobs).values(options=words))
+    jobs.add(make.request(), owner="owner")
+
+    assert get(jobs, strange).request.options.shape.zone == "Mars/Phobos"
+    assert replace(get(jobs, strange).request.options, shape=UNUSUAL.shape) == UNUSUAL
+    assert len(SqlJobArchive(database).recent(5)) == 2
+    taken = [claim(jobs).request.options.shape.zone for _ in range(2)]
+    assert sorted(taken) == ["Mars/Phobos", "UTC"]
 
 
 def test_what_auto_came_to_stays_in_later_attempts(jobs: JobStore) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, event, func, select
 from sqlalchemy.exc import StatementError
 
 from meterport.adapters.sql_database import Database
@@ -187,6 +187,24 @@ def test_a_part_that_is_done_again_tells_of_its_newest_file(
     assert stored(database) == 3
 
 
+def test_what_is_told_without_the_days_is_the_same_and_reads_none_of_them(
+    jobs: JobStore, database: Database
+) -> None:
+    split(jobs)
+    for number in (1, 2, 3):
+        finished_part(jobs, manifest(f"0.{number}"))
+    joining = claim(jobs)
+    assert jobs.complete(joining, whole_file(joining))
+    statements: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *said: statements.append(said[2]))
+
+    told = jobs.completeness(joining)
+
+    assert not any("days" in statement for statement in statements)
+    assert told == [each.about for each in jobs.manifests(joining)]
+    assert any("days" in statement for statement in statements)
+
+
 def test_a_fleet_that_tells_nothing_of_one_part_tells_nothing(jobs: JobStore) -> None:
     """Rather than of the others, as if they were all: an older release wrote that part."""
     split(jobs)
@@ -198,6 +216,7 @@ def test_a_fleet_that_tells_nothing_of_one_part_tells_nothing(jobs: JobStore) ->
     assert jobs.complete(joining, whole_file(joining))
 
     assert jobs.manifests(joining) == []
+    assert jobs.completeness(joining) == []
 
 
 def test_an_expired_file_tells_nothing_before_any_sweep(jobs: JobStore, database: Database) -> None:

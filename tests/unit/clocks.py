@@ -1,7 +1,7 @@
 """Zones with unlike rules, stretches of time around their clock changes, and a slow calendar."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -88,4 +88,8 @@ def steps(period: Period) -> Iterator[datetime]:
 
 
 def quarters_a_day(period: Period, zone: str) -> dict[date, int]:
-    return Counter(at.astimezone(ZoneInfo(zone)).date() for at in steps(period))
+    return by_day(steps(period), zone)
+
+
+def by_day(instants: Iterable[datetime], zone: str) -> dict[date, int]:
+    return Counter(at.astimezone(ZoneInfo(zone)).date() for at in instants)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from meterport.domain.completeness import MOST_GAPS, Completeness, Gap, MeterDay
 from meterport.domain.period import Period
 from meterport.domain.readings import MeterSummary
+from meterport.services.find_gaps import Stretches
 from meterport.services.manifest import Counting, counted
 from meterport.services.read_manifest import days_of
 from tests import make
@@ -33,7 +34,7 @@ def completeness(
     frames: Sequence[pl.DataFrame], zone: str, period: Period, meters: Sequence[MeterSummary]
 ) -> Found:
     counting = Counting(zone, period)
-    for _ in counted(frames, counting, period, meters):
+    for _ in counted(frames, counting, Stretches(meters, period)):
         pass
     manifest = counting.result()
     return Found(manifest.about, tuple(days_of(manifest)))
@@ -210,7 +211,7 @@ def test_frames_pass_as_they_are_while_they_are_counted() -> None:
     frame = make.readings(0.25, 0.5, interval_s=900, power_kw=1.0)
     counting = Counting("Europe/Berlin", make.period())
 
-    passed = list(counted([frame], counting, make.period(), [clocks.summary(frame)]))
+    passed = list(counted([frame], counting, Stretches([clocks.summary(frame)], make.period())))
 
     assert passed == [frame]
     assert json.loads(json.dumps(counting.result().about.as_json())) == {

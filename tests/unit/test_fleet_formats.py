@@ -293,6 +293,31 @@ def test_nothing_is_missing_where_a_meter_has_its_readings_before_or_after(
     assert content(home, now(home, job)) == f"{make.HEADER},gap\n".encode()
 
 
+@pytest.mark.parametrize("part_rows", [ONE_PIECE, 96])
+def test_a_gap_is_in_intervals_of_the_reading_before_it_however_the_work_is_cut(
+    part_rows: int, home: make.Home
+) -> None:
+    """A day of hours, three without readings, a day of quarters of an hour; parts of a day."""
+    home.load(
+        make.readings(*[0.5] * 24, interval_s=3600),
+        make.readings(*[0.1] * 96, start=make.JANUARY + 4 * DAY, interval_s=900),
+    )
+    job = home.submit(ExportRequest.of_fleet(["123"], make.period(minutes=10 * 1440)))
+
+    work(home, part_rows)
+
+    told = json.loads("".join(read_manifest(now(home, job), home.services.jobs.manifests(job))))
+    assert (told["expected"], told["present"], told["gap_count"]) == (192, 120, 1)
+    assert told["gaps"][0] == {
+        "smart_meter_id": "123",
+        "start": "2024-01-02T00:00:00Z",
+        "end": "2024-01-05T00:00:00Z",
+        "intervals": 72,
+    }
+    assert [day["expected"] for day in told["days"]] == [24, 24, 24, 24, 96]
+    assert len(home.services.jobs.pieces(now(home, job))) == (1 if part_rows == ONE_PIECE else 5)
+
+
 def test_the_file_is_what_its_job_and_its_manifest_say(fleet: make.Home, tmp_path: Path) -> None:
     job = exported(fleet, "csv", 96, compression=Compression.GZIP)
     data = content(fleet, job)

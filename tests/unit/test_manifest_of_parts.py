@@ -18,6 +18,8 @@ from meterport.domain.options import Compression
 from meterport.domain.period import Period
 from meterport.domain.readings import MeterSummary
 from meterport.encoders.compression import compressed
+from meterport.services.beside import beside
+from meterport.services.find_gaps import Stretches
 from meterport.services.manifest import Counting, counted
 from meterport.services.read_manifest import days_of, read_manifest
 from tests import make
@@ -28,10 +30,23 @@ ZONES = ("UTC", "Europe/Berlin", "Asia/Kathmandu", "Pacific/Apia", "America/St_J
 
 
 def told_in(
-    zone: str, frame: pl.DataFrame, period: Period, meters: Sequence[MeterSummary]
+    zone: str,
+    frame: pl.DataFrame,
+    period: Period,
+    meters: Sequence[MeterSummary],
+    part: Period | None = None,
 ) -> Manifest:
-    counting = Counting(zone, period)
-    for _ in counted([frame], counting, period, meters):
+    """What is told of the readings of those meters in that part of the period."""
+    names = [meter.smart_meter_id for meter in meters]
+
+    def scan(within: Period) -> list[pl.DataFrame]:
+        time = pl.col("timestamp").is_between(within.start, within.end, closed="left")
+        return [frame.filter(time, pl.col("smart_meter_id").is_in(names))]
+
+    part = part or period
+    counting = Counting(zone, part)
+    stretches = Stretches(meters, period, within=part)
+    for _ in counted(scan(part), counting, stretches, beside(scan, part, period, meters)):
         pass
     return counting.result()
 
@@ -84,15 +99,10 @@ def cut(
     zone: str = "UTC",
     period: Period = MARCH,
 ) -> list[Manifest]:
-    found = []
-    for part in parts(known, period, part_rows=part_rows):
-        meters = known[part.first_meter : part.end_meter]
-        rows = frame.filter(
-            pl.col("smart_meter_id").is_in([meter.smart_meter_id for meter in meters])
-            & pl.col("timestamp").is_between(part.period.start, part.period.end, closed="left")
-        )
-        found.append(told_in(zone, rows, part.period, meters))
-    return found
+    return [
+        told_in(zone, frame, period, known[part.first_meter : part.end_meter], part.period)
+        for part in parts(known, period, part_rows=part_rows)
+    ]
 
 
 @given(
@@ -118,6 +128,69 @@ def test_a_fleet_in_parts_tells_the_same_as_in_one_piece(
     said = json.loads(told)
     assert said["expected"] == sum(meter.expected_rows(MARCH) for meter in known)
     assert said["present"] == said["rows"] == frame.height
+
+
+def stretches(
+    pieces: Sequence[tuple[int, int, int]], start: datetime = MARCH.start
+) -> pl.DataFrame:
+    """Of each piece so many seconds without readings, then so many readings of that length."""
+    frames = []
+    for empty_s, count, step_s in pieces:
+        start += timedelta(seconds=empty_s)
+        frames.append(make.readings(*[0.1] * count, start=start, interval_s=step_s))
+        start += timedelta(seconds=count * step_s)
+    return pl.concat(frames)
+
+
+@given(
+    pieces=st.lists(
+        st.tuples(
+            st.sampled_from([0, 1, 900, 2_700, 86_400, 300_000]) | st.integers(0, 500_000),
+            st.integers(1, 60),
+            st.sampled_from([420, 900, 3600, 50_000, 86_400, 200_000]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    part_rows=st.integers(1, 400),
+    period=st.tuples(st.integers(-50, 50), st.integers(1, 400)),
+)
+@example([(0, 24, 3600), (3 * 86_400, 96, 900)], 96, (0, 400))
+@example([(0, 20, 3600), (3 * 86_400 + 900, 96, 900)], 96, (0, 400))
+def test_a_meter_whose_intervals_change_over_its_gaps_tells_the_same_in_parts(
+    pieces: list[tuple[int, int, int]], part_rows: int, period: tuple[int, int]
+) -> None:
+    hours, length = (timedelta(hours=hours) for hours in period)
+    within = Period(MARCH.start + hours, MARCH.start + hours + length)
+    frame = stretches(pieces)
+    known = [clocks.summary(frame)]
+
+    told = cut(frame, known, part_rows, "Europe/Berlin", within)
+
+    one = told_in("Europe/Berlin", frame, within, known)
+    assert document(frame, told, ["123"]) == document(frame, [one], ["123"])
+
+
+def test_a_reading_that_others_overlap_covers_the_next_part_too() -> None:
+    """Of a day from noon on; within it readings of a minute, the last at one and at eleven."""
+    noon = MARCH.start + timedelta(hours=14)
+    readings = [
+        make.readings(1.0, start=noon, interval_s=86_400),
+        make.readings(*[0.1] * 59, start=noon + timedelta(minutes=1)),
+        make.readings(0.1, start=noon + timedelta(hours=23)),
+        make.readings(0.1, start=noon + timedelta(hours=25)),
+    ]
+    frame = pl.concat(readings)
+    known = [clocks.summary(frame)]
+
+    told = cut(frame, known, 1)
+
+    assert len(told) > 1
+    said = document(frame, told, ["123"])
+    assert said == document(frame, [told_in("UTC", frame, MARCH, known)], ["123"])
+    assert [(gap["start"], gap["intervals"]) for gap in json.loads(said)["gaps"]] == [
+        ("2025-03-30T12:00:00Z", 60)
+    ]
 
 
 def test_a_gap_over_a_cut_is_one_also_behind_more_gaps_than_are_told() -> None:
@@ -259,7 +332,7 @@ def test_however_many_days_are_counted_but_the_newest_is_held() -> None:
     before, counts = alive(), []
 
     known = [clocks.summary(frame) for frame in frames]
-    for n, _ in enumerate(counted(frames, counting, days, known)):
+    for n, _ in enumerate(counted(frames, counting, Stretches(known, days))):
         if n % 60 == 3:
             counts.append(alive())
 

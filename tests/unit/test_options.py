@@ -46,9 +46,12 @@ OPTIONS = st.builds(
     ),
     csv=DIALECTS,
     layout=st.sampled_from(Layout),
-    as_of=st.none() | st.integers(0, 2**40),
+    as_of=st.none() | st.integers(0, 2**63 - 1),
 )
-RESOLUTIONS = "known: raw, 1m, 5m, 15m, 30m, 1h, 1d, 1mo"
+KNOWN = "raw, 1m, 5m, 15m, 30m, 1h, 1d, 1mo"
+RESOLUTIONS = f"known: {KNOWN}"
+VERSIONS = "as_of must be a version, a whole number from 0 to 9223372036854775807"
+FORMAT_NAMES = "csv, json, ndjson, xml, nem12, parquet, xlsx"
 NAMES = (
     "known: timestamp, interval_s, smart_meter_id, energy_kwh, power_kw, voltage_v, current_a, "
     "energy_export_kwh, quality"
@@ -80,6 +83,11 @@ def test_the_words_of_options_make_the_same_options(options: ExportOptions) -> N
     stored = json.dumps(options.words())
 
     assert ExportOptions.requested(json.loads(stored)) == options
+
+
+@given(OPTIONS)
+def test_stored_options_are_the_same_when_they_are_read(options: ExportOptions) -> None:
+    assert ExportOptions.stored(json.loads(json.dumps(options.words()))) == options
 
 
 def test_without_a_word_the_options_are_the_contracts_own() -> None:
@@ -151,9 +159,9 @@ def test_what_was_said_is_repeated_without_what_goes_without_saying() -> None:
         ("1H", f"'1H' is not known; did you mean 1h? {RESOLUTIONS}"),
         ("weekly", f"'weekly' is not known; {RESOLUTIONS}"),
         ("", f"'' is not known; {RESOLUTIONS}"),
-        (900, f"a number is not known; {RESOLUTIONS}"),
-        (None, f"null is not known; {RESOLUTIONS}"),
-        (["1h"], f"a list of 1 items is not known; {RESOLUTIONS}"),
+        (900, f"must be one of {KNOWN}, not a number"),
+        (None, f"must be one of {KNOWN}, not null"),
+        (["1h"], f"must be one of {KNOWN}, not a list of 1 items"),
     ],
 )
 def test_an_unknown_resolution_is_told_those_that_are_known(word: object, shown: str) -> None:
@@ -167,6 +175,9 @@ def test_an_unknown_resolution_is_told_those_that_are_known(word: object, shown:
         ("europe/berlin", "'europe/berlin' is not known; did you mean Europe/Berlin?"),
         ("+01:00", "'+01:00' is not known; use an IANA name: Europe/Berlin"),
         ("", "'' is not known; use an IANA name: Europe/Berlin"),
+        ("localtime", "'localtime' is not known; use an IANA name: Europe/Berlin"),
+        ("Factory", "'Factory' is not known; use an IANA name: Europe/Berlin"),
+        ("posixrules", "'posixrules' is not known; use an IANA name: Europe/Berlin"),
         ("../../etc/passwd", "'../../etc/passwd' is not known; use an IANA name: Europe/Berlin"),
         (1, "a number is not known; use an IANA name: Europe/Berlin"),
         (None, "null is not known; use an IANA name: Europe/Berlin"),
@@ -206,7 +217,7 @@ def test_columns_that_cannot_be_written_are_told(columns: object, message: str) 
     ("words", "message"),
     [
         ({"gaps": "nul"}, "gaps 'nul' is not known; did you mean null? known: omit, null, flag"),
-        ({"gaps": None}, "gaps null is not known; known: omit, null, flag"),
+        ({"gaps": None}, "gaps must be one of omit, null, flag, not null"),
         (
             {"interval_label": "ends"},
             "interval_label 'ends' is not known; did you mean end? known: start, end, both",
@@ -214,10 +225,12 @@ def test_columns_that_cannot_be_written_are_told(columns: object, message: str) 
         ({"with_count": "yes"}, "with_count must be true or false, not 'yes'"),
         ({"with_count": 1}, "with_count must be true or false, not a number"),
         ({"layout": "zip"}, "layout 'zip' is not known; known: one_file, file_per_meter"),
-        ({"as_of": -1}, "as_of must be a version, a whole number from 0 on, not a number"),
-        ({"as_of": True}, "as_of must be a version, a whole number from 0 on, not true"),
-        ({"as_of": 1.0}, "as_of must be a version, a whole number from 0 on, not a number"),
-        ({"as_of": "3"}, "as_of must be a version, a whole number from 0 on, not '3'"),
+        ({"as_of": -1}, f"{VERSIONS}, not a number"),
+        ({"as_of": 2**63}, f"{VERSIONS}, not a number"),
+        ({"as_of": 10**400}, f"{VERSIONS}, not a number"),
+        ({"as_of": True}, f"{VERSIONS}, not true"),
+        ({"as_of": 1.0}, f"{VERSIONS}, not a number"),
+        ({"as_of": "3"}, f"{VERSIONS}, not '3'"),
         (
             {"resolutoin": "1h"},
             f"field 'resolutoin' is not known; did you mean resolution? {FIELDS}",
@@ -282,10 +295,11 @@ def test_a_decimal_comma_brings_the_semicolon_unless_another_is_asked_for(
 @pytest.mark.parametrize(
     ("word", "shown"),
     [
+        ("GZIP", "'GZIP' is not known; did you mean gzip? known: none, gzip, zstd, auto"),
         ("gzpi", "'gzpi' is not known; did you mean gzip? known: none, gzip, zstd, auto"),
         ("rar", "'rar' is not known; known: none, gzip, zstd, auto"),
-        (None, "null is not known; known: none, gzip, zstd, auto"),
-        (Compression, "a value of another type is not known; known: none, gzip, zstd, auto"),
+        (None, "must be one of none, gzip, zstd, auto, not null"),
+        (Compression, "must be one of none, gzip, zstd, auto, not a value of another type"),
     ],
 )
 def test_an_unknown_compression_is_told_those_that_are_known(word: object, shown: str) -> None:
@@ -297,16 +311,23 @@ def test_an_unknown_compression_is_told_those_that_are_known(word: object, shown
 
 
 @pytest.mark.parametrize(
-    ("word", "shown"), [("doc", "'doc'"), (None, "null"), ([], "a list of 0 items")]
+    ("word", "told"),
+    [
+        ("doc", f"'doc' is not supported; known: {FORMAT_NAMES}"),
+        ("CSV", f"'CSV' is not supported; did you mean csv? known: {FORMAT_NAMES}"),
+        ("XML", f"'XML' is not supported; did you mean xml? known: {FORMAT_NAMES}"),
+        ("xls", f"'xls' is not supported; did you mean xlsx? known: {FORMAT_NAMES}"),
+        (7, f"must be one of {FORMAT_NAMES}, not a number"),
+        (None, f"must be one of {FORMAT_NAMES}, not null"),
+        ([], f"must be one of {FORMAT_NAMES}, not a list of 0 items"),
+    ],
 )
-def test_an_unknown_format_is_told_those_that_are_known(word: object, shown: str) -> None:
+def test_an_unknown_format_is_told_those_that_are_known(word: object, told: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         known_format(word)
 
     assert refused.value.code == "UNSUPPORTED_FORMAT"
-    assert refused.value.message == (
-        f"format {shown} is not supported; known: csv, json, ndjson, xml, nem12, parquet, xlsx"
-    )
+    assert refused.value.message == f"format {told}"
 
 
 @pytest.mark.parametrize("format_", ["json", "ndjson", "xml", "nem12", "parquet", "xlsx"])
@@ -340,6 +361,63 @@ def test_a_format_that_tells_of_intervals_itself_takes_no_word_for_it(
     assert refused.value.message == (
         f"format {format_} has its own way to tell of intervals and gaps; leave {field} out"
     )
+
+
+@pytest.mark.parametrize("resolution", ["1m", "1h", "1d", "1mo"])
+def test_intervals_that_nem12_has_not_are_refused_before_anything_is_made(resolution: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        check_options(requested("nem12", resolution=resolution))
+
+    assert refused.value.code == "INVALID_RESOLUTION"
+    assert refused.value.message == (
+        f"format nem12 has no intervals of {resolution}; ask for 5m, 15m, 30m or raw"
+    )
+
+
+@pytest.mark.parametrize("resolution", ["raw", "5m", "15m", "30m"])
+def test_intervals_that_nem12_has_are_taken(resolution: str) -> None:
+    check_options(requested("nem12", resolution=resolution))
+
+
+@pytest.mark.parametrize("format_", ["csv", "json", "ndjson", "xml", "parquet", "xlsx"])
+def test_any_other_format_takes_any_resolution(format_: str) -> None:
+    for resolution in Resolution:
+        check_options(requested(format_, resolution=str(resolution)))
+
+
+def of_meters(meters: str, format_: str = "csv", **words: object) -> ExportRequest:
+    options = ExportOptions.requested({"columns": ["timestamp", "energy_kwh"]} | words)
+    return ExportRequest.of_fleet(meters, make.period(), format_, options=options)
+
+
+@pytest.mark.parametrize("format_", ["csv", "json", "ndjson", "parquet", "xlsx"])
+def test_rows_that_do_not_say_whose_they_are_are_refused(format_: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        check_options(of_meters("ABC", format_))
+
+    assert refused.value.code == "INVALID_COLUMNS"
+    assert refused.value.message == (
+        "columns lacks smart_meter_id, so nobody could tell the rows of 3 meters apart; "
+        "add it, or ask for layout file_per_meter"
+    )
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        of_meters("A"),
+        of_meters("ABC", layout="file_per_meter"),
+        of_meters("ABC", columns=None),
+        of_meters("ABC", columns=["timestamp", "smart_meter_id"]),
+        of_meters("ABC", "xml"),
+        of_meters("ABC", "nem12"),
+        requested("csv", columns=["timestamp", "energy_kwh"]),
+    ],
+)
+def test_a_file_that_says_otherwise_whose_rows_they_are_may_leave_the_meter_out(
+    request_: ExportRequest,
+) -> None:
+    check_options(request_)
 
 
 @pytest.mark.parametrize("format_", ["csv", "json", "ndjson", "parquet", "xlsx"])

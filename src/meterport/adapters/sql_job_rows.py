@@ -167,7 +167,7 @@ def file_of(row: Row[Any]) -> ExportFile | None:
 
 
 def _options(text: str | None) -> ExportOptions:
-    return ExportOptions() if text is None else ExportOptions.requested(json.loads(text))
+    return ExportOptions() if text is None else ExportOptions.stored(json.loads(text))
 
 
 def _error(row: Row[Any]) -> JobError | None:

@@ -33,9 +33,9 @@ from meterport.adapters.sql_job_rows import (
     lock,
     table_of,
 )
-from meterport.adapters.sql_manifests import keep_manifest, manifests_of
+from meterport.adapters.sql_manifests import completeness_of, keep_manifest, manifests_of
 from meterport.adapters.sql_tables import idempotency_keys, jobs
-from meterport.domain.completeness import Manifest
+from meterport.domain.completeness import Completeness, Manifest
 from meterport.domain.errors import (
     ExportCancelled,
     ExportNotCancellable,
@@ -113,6 +113,10 @@ class SqlJobs:
     def manifests(self, job: Job) -> Sequence[Manifest]:
         with self._database.read() as connection:
             return manifests_of(connection, job)
+
+    def completeness(self, job: Job) -> Sequence[Completeness]:
+        with self._database.read() as connection:
+            return completeness_of(connection, job)
 
     def claim(
         self, lease: Lease, lanes: Collection[Lane] = tuple(Lane), *, only: JobId | None = None

@@ -5,8 +5,9 @@ They tell of a meter's days, so they go with the file, not with the record.
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select
 
 from meterport.adapters.sql_job_rows import is_expired
 from meterport.adapters.sql_tables import job_manifests, job_parts, jobs
@@ -34,17 +35,30 @@ def keep_manifest(connection: Connection, job: Job, manifest: Manifest) -> None:
 
 def manifests_of(connection: Connection, job: Job) -> list[Manifest]:
     """All of them, or none: parts that an older release wrote have none."""
+    rows = _rows(connection, job, job_manifests.c.about, job_manifests.c.days)
+    return [Manifest(_about(row), row.days) for row in rows]
+
+
+def completeness_of(connection: Connection, job: Job) -> list[Completeness]:
+    """The same without their days, which may be many megabytes."""
+    return [_about(row) for row in _rows(connection, job, job_manifests.c.about)]
+
+
+def _rows(connection: Connection, job: Job, *columns: ColumnElement[Any]) -> Sequence[Row[Any]]:
     done = (job_parts.c.job_id == job.id, job_parts.c.status == JobStatus.COMPLETED)
     parts = select(func.count()).select_from(job_parts).where(*done).scalar_subquery()
-    rows = connection.execute(
-        select(job_manifests, parts.label("parts"))
+    wanted: Select[Any] = (
+        select(*columns, parts.label("parts"))
         .join(jobs, jobs.c.id == job_manifests.c.job_id)
         .where(job_manifests.c.job_id == job.id, ~is_expired)
         .order_by(job_manifests.c.number)
-    ).all()
-    if rows and len(rows) < rows[0].parts:
-        return []
-    return [Manifest(Completeness.of_json(json.loads(row.about)), row.days) for row in rows]
+    )
+    rows = connection.execute(wanted).all()
+    return [] if rows and len(rows) < rows[0].parts else rows
+
+
+def _about(row: Row[Any]) -> Completeness:
+    return Completeness.of_json(json.loads(row.about))
 
 
 def drop_manifests(connection: Connection, of_jobs: ColumnElement[bool]) -> None:

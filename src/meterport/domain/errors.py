@@ -11,7 +11,8 @@ MeterportError
 │   └── IdempotencyKeyInvalid · IdempotencyKeyReused
 ├── ExportError                 the job fails
 │   ├── SmartMeterNotFound · SourceDataInvalid · ExportLimitExceeded · FormatCannotHold
-│   ├── ResolutionTooFine · ExportCancelled · ExportTimeout · ExportCrashed · InternalError
+│   ├── ResolutionTooFine · TimezoneUnknown · ExportCancelled · ExportTimeout · ExportCrashed
+│   ├── InternalError
 │   ├── SourceUnavailable · VersionGone · FileGenerationFailed · StorageFull    (retryable)
 │   └── AskedVersionGone
 ├── DownloadError               the file cannot be had (now)
@@ -155,6 +156,19 @@ class ResolutionTooFine(ExportError):
             f"Smart meter '{smart_meter_id}' has readings of {interval_s} seconds, which cannot "
             f"be divided into intervals of {resolution}",
             "Ask for resolution raw, or for a coarser one",
+        )
+
+
+class TimezoneUnknown(ExportError):
+    """The process that took the export knew the zone; the one that works on it does not."""
+
+    code = "INVALID_TIMEZONE"
+
+    def __init__(self, zone: str) -> None:
+        super().__init__(
+            f"The time zone {shown(zone)} is not known to the worker",
+            "Install the same version of tzdata for the service and all workers, then run "
+            "`meterport jobs rerun`; or ask for another time zone",
         )
 
 

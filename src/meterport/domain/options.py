@@ -1,15 +1,17 @@
 """How an export's file is to look; the defaults are the contract's CSV."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 from meterport.domain.errors import InvalidRequest, UnsupportedCompression, shown
 from meterport.domain.shapes import Shape
 from meterport.domain.words import hint, one_of, true_or_false
 
 DELIMITERS = {",": ",", ";": ";", "|": "|", "\t": "\t", "tab": "\t"}
+LAST_VERSION = 2**63 - 1
+"""As databases can hold it, and Delta too."""
 LINE_ENDS = {"lf": "\n", "crlf": "\r\n"}
 
 
@@ -100,6 +102,16 @@ class ExportOptions:
             _version(words.get("as_of")),
         )
 
+    @classmethod
+    def stored(cls, words: Mapping[str, Any]) -> Self:
+        """Of what `words` said when it was asked for.
+
+        The time zone is not looked at: this process may know fewer than the one that took it.
+        """
+        options = cls.requested({name: words[name] for name in words if name != "timezone"})
+        zone = words.get("timezone", options.shape.zone)
+        return replace(options, shape=replace(options.shape, zone=zone))
+
     def words(self) -> dict[str, object]:
         """What `requested` makes the same options of, without what goes without saying."""
         plain = dict(zip(WORDS, ExportOptions()._said(), strict=True))
@@ -153,6 +165,10 @@ def _among(field: str, value: object, known: Mapping[str, str]) -> str:
 
 
 def _version(value: object) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LAST_VERSION:
         return value
-    raise InvalidRequest(f"as_of must be a version, a whole number from 0 on, not {shown(value)}")
+    raise InvalidRequest(
+        f"as_of must be a version, a whole number from 0 to {LAST_VERSION}, not {shown(value)}"
+    )

@@ -44,6 +44,8 @@ DEFAULT_COLUMNS = (
 )
 FRAME_ROWS = 1_000_000
 """About how many rows a frame may hold; what follows the source stays in flat memory."""
+SLICE_ROWS = 50_000
+"""About how many are worked on before anybody hears of it."""
 
 SMART_METER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 """Cannot begin a formula, break a header, a path or a quote."""

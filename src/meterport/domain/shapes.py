@@ -57,6 +57,7 @@ STEP_S: Mapping[Resolution, int] = {
 @dataclass(frozen=True)
 class Shape:
     """`zone`: an IANA name, to whose clock buckets are aligned and in which times are written.
+    It is checked when it is asked for: where a job is read again, it may be an unknown one.
 
     `columns` are of READING_SCHEMA, each once, `timestamp` among them; None: DEFAULT_COLUMNS, or
     those that a format has instead.
@@ -70,7 +71,6 @@ class Shape:
     with_count: bool = False
 
     def __post_init__(self) -> None:
-        check_zone(self.zone)
         if self.columns is not None:
             check_columns(self.columns)
 

@@ -16,7 +16,16 @@ def one_of(
     words = tuple(str(word) for word in kind)
     if isinstance(value, str) and value in words:
         return kind(value)
-    raise refusal(f"{field} {shown(value)} is not known; {hint(value, words)}")
+    raise refusal(unknown(field, value, words))
+
+
+def unknown(
+    field: str, value: object, known: tuple[str, ...], complaint: str = "is not known"
+) -> str:
+    """The sentence that says so, and what may be said instead."""
+    if not isinstance(value, str):
+        return f"{field} must be one of {', '.join(known)}, not {shown(value)}"
+    return f"{field} {shown(value)} {complaint}; {hint(value, known)}"
 
 
 def true_or_false(field: str, value: object) -> bool:

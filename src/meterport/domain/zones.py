@@ -2,7 +2,8 @@
 
 Time:   instants as whole seconds since 1970 in UTC, in NumPy arrays; offsets in seconds, east of
         Greenwich positive.
-Source: the IANA rules as `zoneinfo` has them, for all that meterport says of local time.
+Source: the IANA rules as `zoneinfo` has them, for all that meterport says of local time; the names
+        are those of the package `tzdata`.
 """
 
 from calendar import isleap
@@ -10,8 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
 from functools import cache, lru_cache
-from typing import Self
-from zoneinfo import ZoneInfo, available_timezones
+from importlib.resources import files
+from typing import Self, TypeGuard
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +43,7 @@ class Offsets:
     def of(cls, zone: str, period: Period) -> Self:
         start, end = _widened(period)
         known = [(start, _offset(ZoneInfo(zone), start))]
-        for year in range(_instant(start).year, _instant(end).year + 1):
+        for year in range(instant_at(start).year, instant_at(end).year + 1):
             known += [change for change in _changes(zone, year) if start < change[0] < end]
         starts, offsets = np.array(known, np.int64).T
         return cls(starts, offsets, end)
@@ -78,11 +80,17 @@ class Offsets:
 
 @cache
 def zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    """Those of the package `tzdata`, which is the same on all machines, and no machine's own."""
+    listed = files("tzdata").joinpath("zones").read_text("utf-8").split()
+    return frozenset(listed) - {"Factory"}
+
+
+def is_zone(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value in zones()
 
 
 def check_zone(value: object) -> str:
-    if isinstance(value, str) and value in zones():
+    if is_zone(value):
         return value
     by_lower = {name.lower(): name for name in zones()}
     wanted = value[:64].lower() if isinstance(value, str) else ""
@@ -99,7 +107,7 @@ def local_text(times: pl.Series, zone: str) -> pl.Series:
     if zone == "UTC" or times.len() == times.null_count():
         return times.dt.to_string("%Y-%m-%dT%H:%M:%SZ")
     seconds = times.dt.epoch("s").fill_null(strategy="min").to_numpy()
-    known = Offsets.of(zone, Period(_instant(seconds.min()), _instant(seconds.max() + 1)))
+    known = Offsets.of(zone, Period(instant_at(seconds.min()), instant_at(seconds.max() + 1)))
     index = known.index(seconds)
     suffixes = pl.Series([_suffix(offset) for offset in known.offsets.tolist()], dtype=pl.String)
     local = from_seconds(seconds + known.offsets[index]).dt.to_string("%Y-%m-%dT%H:%M:%S")
@@ -112,7 +120,7 @@ def local_days(times: pl.Series, zone: str) -> pl.Series:
     if times.is_empty():
         return pl.Series(dtype=pl.Date)
     seconds = times.dt.epoch("s").to_numpy()
-    known = Offsets.of(zone, Period(_instant(seconds.min()), _instant(seconds.max() + 1)))
+    known = Offsets.of(zone, Period(instant_at(seconds.min()), instant_at(seconds.max() + 1)))
     begins, dates = known.days()
     index = np.searchsorted(np.array(begins, np.int64), seconds, side="right") - 1
     return pl.Series(dates, dtype=pl.Date).gather(index)
@@ -149,11 +157,11 @@ def _widened(period: Period) -> tuple[int, int]:
 
 
 def _offset(rules: ZoneInfo, seconds: int) -> int:
-    offset = _instant(seconds).astimezone(rules).utcoffset()
+    offset = instant_at(seconds).astimezone(rules).utcoffset()
     return (offset or timedelta()) // timedelta(seconds=1)
 
 
-def _instant(seconds: int) -> datetime:
+def instant_at(seconds: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(seconds))
 
 

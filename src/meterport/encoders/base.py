@@ -40,6 +40,7 @@ class ExportFormat:
     `needs`: what the body is made of, whatever is asked for; values that were not asked for then
     come as null. None: the columns that are asked for.
     `qualities`: the only ones that it has a word for, the surest first; none: it takes any.
+    `steps_s`: the lengths of the intervals to which readings may be merged for it; None: any.
     `row_bytes`: about how long a row is; 0 where the format itself compresses.
     """
 
@@ -53,6 +54,7 @@ class ExportFormat:
     columns: tuple[str, ...] = DEFAULT_COLUMNS
     needs: tuple[str, ...] | None = None
     qualities: tuple[str | None, ...] = ()
+    steps_s: tuple[int, ...] | None = None
     row_bytes: int = 0
 
     def encode(self, frames: Iterable[pl.DataFrame], sink: Sink, sheet: Sheet) -> None:

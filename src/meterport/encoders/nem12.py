@@ -217,5 +217,6 @@ FORMAT = ExportFormat(
     columns=COLUMNS,
     needs=COLUMNS,
     qualities=tuple(METHODS),
+    steps_s=INTERVALS_S,
     row_bytes=8,
 )

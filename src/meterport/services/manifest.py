@@ -1,11 +1,14 @@
 """Counts, while the frames of an export pass, what its manifest tells of them.
 
 Memory: a sum for every meter, its days as compressed text, and at most MOST_GAPS gaps and the last.
+        What is missing is reckoned day by day; no row of it is ever made.
 """
 
+import heapq
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -26,12 +29,12 @@ from meterport.domain.completeness import (
 )
 from meterport.domain.options import Compression
 from meterport.domain.period import Period
-from meterport.domain.readings import MeterSummary
-from meterport.domain.zones import Offsets
+from meterport.domain.readings import READING_SCHEMA
+from meterport.domain.zones import Offsets, instant_at
 from meterport.encoders.compression import compressed
-from meterport.services.fill_gaps import GapFiller, Steps
+from meterport.services.beside import Beside
+from meterport.services.find_gaps import FAR, Stretch, Stretches
 from meterport.services.resample import BILLION, LARGE
-from meterport.services.shape import as_read
 
 NEEDS = (
     "timestamp",
@@ -43,6 +46,7 @@ NEEDS = (
     "current_a",
 )
 """The columns that frames need to have for it, whichever the export writes."""
+_SCHEMA = {column: READING_SCHEMA[column] for column in NEEDS}
 
 
 class Counting:
@@ -51,31 +55,27 @@ class Counting:
     def __init__(self, zone: str, period: Period) -> None:
         self._zone = zone
         begins, self._dates = Offsets.of(zone, period).days()
-        self._begins = np.array(begins, np.int64)
+        self._begins = [*begins, FAR]
         self._days = _DayLog()
-        self._gaps: list[Gap] = []
+        self._gaps: list[Stretch] = []
         self._gap_count = self._rows = self._disagrees = self._exceeds = 0
         self._first: datetime | None = None
         self._last: datetime | None = None
-        self._open: Gap | None = None
 
-    def add(self, filled: pl.DataFrame) -> None:
-        """Rows as GapFiller has them: in order, those that are missing among them."""
-        rows = filled.filter(pl.col("gap").is_null())
-        self._rows += rows.height
-        self._disagrees += rows.filter(_power_disagrees()).height
-        self._exceeds += rows.filter(_power_exceeds()).height
+    def add(self, rows: pl.DataFrame, missing: Iterable[Stretch]) -> None:
+        """The next readings, and what is missing before and between them; both in order."""
         if rows.height:
+            self._rows += rows.height
+            self._disagrees += rows.filter(_power_disagrees()).height
+            self._exceeds += rows.filter(_power_exceeds()).height
             low, high = rows.select(low=pl.min("timestamp"), high=pl.max("timestamp")).row(0)
             self._first = min(self._first or low, low)
             self._last = max(self._last or high, high)
-        for meter, day, expected, present, values, energy in self._by_day(filled).iter_rows():
-            kwh = _kwh(energy) if values else None
-            self._days.add(MeterDay(meter, self._dates[day], expected, present, kwh))
-        self._add_gaps(filled)
+        days = (self._days_of(rows), self._days_without(missing))
+        for day in heapq.merge(*days, key=lambda day: (day.smart_meter_id, day.day)):
+            self._days.add(day)
 
     def result(self) -> Manifest:
-        self._end_gap()
         days = self._days.closed()
         about = Completeness(
             zone=self._zone,
@@ -85,54 +85,43 @@ class Counting:
             expected=self._days.expected,
             present=self._days.present,
             energy_kwh=self._days.energy_kwh,
-            gaps=tuple(self._gaps),
+            gaps=tuple(map(_gap, self._gaps)),
             gap_count=self._gap_count,
             power_disagrees=self._disagrees,
             power_exceeds=self._exceeds,
         )
         return Manifest(about, days)
 
-    def _by_day(self, filled: pl.DataFrame) -> pl.DataFrame:
-        """`energy` is the sum in billionths, or where that may not fit the values themselves."""
-        seconds = filled["timestamp"].dt.epoch("s").to_numpy()
-        day = np.searchsorted(self._begins, seconds, side="right") - 1
+    def _days_of(self, rows: pl.DataFrame) -> Iterator[MeterDay]:
+        """The sum is of billionths, or where they may not fit of the values themselves."""
+        seconds = rows["timestamp"].dt.epoch("s").to_numpy()
+        day = np.searchsorted(np.array(self._begins, np.int64), seconds, side="right") - 1
         kwh = pl.col("energy_kwh")
         energy = (kwh * BILLION).round().cast(pl.Int128).sum()
-        if filled.select((kwh.abs() >= LARGE).any()).item():
+        if rows.select((kwh.abs() >= LARGE).any()).item():
             energy = kwh.drop_nulls()
-        return (
-            filled.with_columns(pl.Series("day", day))
+        by_day = (
+            rows.with_columns(pl.Series("day", day))
             .group_by("smart_meter_id", "day", maintain_order=True)
-            .agg(
-                pl.len().alias("expected"),
-                pl.col("gap").null_count().alias("present"),
-                kwh.count().alias("values"),
-                energy.alias("energy"),
-            )
+            .agg(pl.len().alias("there"), kwh.count().alias("values"), energy.alias("energy"))
         )
+        for meter, number, there, values, sum_ in by_day.iter_rows():
+            date = self._dates[number]
+            yield MeterDay(meter, date, there, there, _kwh(sum_) if values else None)
 
-    def _add_gaps(self, filled: pl.DataFrame) -> None:
-        """A gap is a run of missing rows of a meter; the last may go on in the next frame."""
-        end = pl.col("timestamp") + pl.duration(seconds="interval_s", time_unit="us")
-        runs = (
-            filled.select("smart_meter_id", "timestamp", "gap", end=end)
-            .with_columns(run=pl.struct("smart_meter_id", "gap").rle_id())
-            .group_by("run", maintain_order=True)
-            .agg(pl.first("smart_meter_id", "gap", "timestamp"), pl.last("end"), pl.len())
-        )
-        for _, meter, gap, start, stop, intervals in runs.iter_rows():
-            if gap is None or (self._open and self._open.smart_meter_id != meter):
-                self._end_gap()
-            if gap is not None:
-                begun = self._open or Gap(meter, start, start, 0)
-                self._open = Gap(meter, begun.start, stop, begun.intervals + intervals)
-
-    def _end_gap(self) -> None:
-        if self._open:
+    def _days_without(self, missing: Iterable[Stretch]) -> Iterator[MeterDay]:
+        """Of each stretch the days in which its intervals begin; it is one gap."""
+        for gap in missing:
+            counted = 0
+            day = bisect_right(self._begins, gap.start)
+            while counted < gap.intervals:
+                begun = gap.begun_before(self._begins[day])
+                if begun > counted:
+                    yield MeterDay(gap.meter, self._dates[day - 1], begun - counted, 0, None)
+                counted, day = begun, day + 1
             self._gap_count += 1
             del self._gaps[MOST_GAPS:]  # that one is not the last any more
-            self._gaps.append(self._open)
-        self._open = None
+            self._gaps.append(gap)
 
 
 class _DayLog:
@@ -169,17 +158,36 @@ class _DayLog:
 def counted(
     frames: Iterable[pl.DataFrame],
     counting: Counting,
-    period: Period,
-    meters: Sequence[MeterSummary],
+    stretches: Stretches,
+    near: Beside = Beside(),  # noqa: B008 - it is frozen
+    *,
+    heard: Callable[[], None] = lambda: None,
 ) -> Iterator[pl.DataFrame]:
-    """Pass the frames on as they are, and count them; the counting is whole at the end."""
-    filler = GapFiller(meters, period, Steps(), NEEDS)
+    """Pass the frames on as they are, and count them; the counting is whole at the end.
+
+    `near`: the readings beside a part, which are not counted. `heard` is called often, also where
+    there are gaps for years, and may raise.
+    """
+
+    def told(gaps: Sequence[Stretch]) -> Iterator[Stretch]:
+        for gap in gaps:
+            heard()
+            yield gap
+
+    none = pl.DataFrame(schema=_SCHEMA)
+    for frame in near.before:
+        counting.add(none, told(stretches.around(frame)))
     for frame in frames:
-        for filled in filler.more(as_read(frame.select(NEEDS))):
-            counting.add(filled)
+        rows = frame.select(NEEDS)
+        counting.add(rows, told(stretches.around(rows)))
         yield frame
-    for filled in filler.rest():
-        counting.add(filled)
+    for frame in near.after:
+        counting.add(none, told(stretches.around(frame)))
+    counting.add(none, told(stretches.rest()))
+
+
+def _gap(gap: Stretch) -> Gap:
+    return Gap(gap.meter, instant_at(gap.start), instant_at(gap.end), gap.intervals)
 
 
 def _power_disagrees() -> pl.Expr:

@@ -1,7 +1,7 @@
 """Write one job's file: readings → the shape asked for → bytes → a published file."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job
 from meterport.domain.options import ExportOptions, Layout
 from meterport.domain.period import SHORTEST, Period, to_the_second
-from meterport.domain.readings import READING_SCHEMA, VALUE_COLUMNS, MeterSummary
+from meterport.domain.readings import KEY, READING_SCHEMA, SLICE_ROWS, VALUE_COLUMNS, MeterSummary
 from meterport.domain.shapes import Shape
 from meterport.domain.sheets import Sheet
 from meterport.encoders import FORMATS
@@ -20,11 +20,11 @@ from meterport.encoders.archive import encode_each
 from meterport.encoders.base import ExportFormat, Sink
 from meterport.encoders.compression import compressed
 from meterport.ports import Draft, ObjectStore, ReadingSource
+from meterport.services.beside import Beside, beside
+from meterport.services.choose_meters import Limits, check_written
+from meterport.services.find_gaps import Stretches
 from meterport.services.manifest import NEEDS, Counting, counted
 from meterport.services.shape import shaped
-
-SLICE_ROWS = 50_000
-"""Progress is told, and a lost lease noticed, once a slice."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,20 @@ def run_export(
     source: ReadingSource,
     objects: ObjectStore,
     report: Callable[[int], None],
+    limits: Limits = Limits(),  # noqa: B008 - it is frozen
 ) -> Written:
     """Write the file of the job, or of its part, and return what was written.
 
     `report` gets the rows so far, often, and may raise to end the attempt. Safe to repeat:
     the key names the job and the attempt, and a failed run leaves no object behind.
+    Raises ExportLimitExceeded, see Limits.
     """
     task = _Task(job, fleet)
     counting = Counting(task.options.shape.zone, task.existence)
-    rows = Rows(report)
-    read = counted(rows.heard(task.scan(source)), counting, task.period, fleet.known)
+    rows = Rows(report, lambda rows: check_written(rows, task.options.shape, limits))
+    stretches = Stretches(fleet.known, job.request.period, within=task.period)
+    frames = rows.heard(task.scan(source))
+    read = counted(frames, counting, stretches, task.beside(source, rows), heard=rows.tell)
     with objects.draft(job.key) as draft:
         sink = Measured(draft, lambda: report(rows.written))
         with compressed(sink, job.request.compression) as unpacked:
@@ -118,10 +122,20 @@ class _Task:
         return replace(self.options.shape, columns=columns)
 
     def scan(self, source: ReadingSource) -> Iterator[pl.DataFrame]:
-        needed = {*self.shape.needs, *NEEDS}
+        return self._scan(source, self.period, {*self.shape.needs, *NEEDS})
+
+    def beside(self, source: ReadingSource, rows: "Rows") -> Beside:
+        def scan(period: Period) -> Iterator[pl.DataFrame]:
+            return rows.heard(self._scan(source, period, {*KEY, "interval_s"}))
+
+        return beside(scan, self.period, self.job.request.period, self.fleet.known)
+
+    def _scan(
+        self, source: ReadingSource, period: Period, needed: Collection[str]
+    ) -> Iterator[pl.DataFrame]:
         return source.scan(
             [meter.smart_meter_id for meter in self.fleet.known],
-            self.period,
+            period,
             columns=[column for column in READING_SCHEMA if column in needed],
             version=self.job.source_version,
         )
@@ -192,19 +206,24 @@ class Measured:
 class Rows:
     """Counts the rows that are taken, and tells of them."""
 
-    def __init__(self, report: Callable[[int], None]) -> None:
+    def __init__(self, report: Callable[[int], None], check: Callable[[int], None]) -> None:
         self._report = report
+        self._check = check
         self.written = 0
+
+    def tell(self) -> None:
+        self._report(self.written)
 
     def heard(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """The frames in slices; of many there may come but one row."""
         for frame in frames:
             for part in frame.iter_slices(SLICE_ROWS):
-                self._report(self.written)
+                self.tell()
                 yield part
 
     def counted(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         for frame in frames:
+            self._check(self.written + frame.height)
             yield frame
             self.written += frame.height
-            self._report(self.written)
+            self.tell()

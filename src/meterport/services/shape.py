@@ -36,7 +36,7 @@ def shaped(
     known = (frame.select(shape.needs) for frame in frames)
     grid: Grid = Steps()
     if shape.resolution is Resolution.RAW:
-        marked: Iterator[pl.DataFrame] = map(as_read, known)
+        marked: Iterator[pl.DataFrame] = map(_as_read, known)
     else:
         merged = resampled(known, shape.resolution, shape.zone, period, qualities=qualities)
         marked = map(_as_merged, merged)
@@ -48,7 +48,7 @@ def shaped(
             yield _labelled(frame, shape.label).select(shape.written)
 
 
-def as_read(frame: pl.DataFrame) -> pl.DataFrame:
+def _as_read(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(
         pl.lit(1, pl.Int32).alias("readings"), pl.lit(None, pl.String).alias("gap")
     )

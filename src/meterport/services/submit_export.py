@@ -7,21 +7,23 @@ from meterport.domain.errors import (
     IdempotencyKeyInvalid,
     InvalidColumns,
     InvalidRequest,
+    InvalidResolution,
     MissingField,
     SourceUnavailable,
     UnsupportedFormat,
-    shown,
 )
 from meterport.domain.exports import ExportRequest, check_smart_meter_id
 from meterport.domain.jobs import ANONYMOUS, Lane, Submission
-from meterport.domain.options import Compression, CsvDialect, compression_of
+from meterport.domain.options import Compression, CsvDialect, Layout, compression_of
 from meterport.domain.period import Period, parse_instant
 from meterport.domain.readings import VALUE_COLUMNS
-from meterport.domain.shapes import Gaps, Label
+from meterport.domain.shapes import STEP_S, Gaps, Label, Resolution
+from meterport.domain.words import unknown
+from meterport.domain.zones import check_zone
 from meterport.encoders import FORMATS
 from meterport.encoders.compression import check_layout
 from meterport.ports import Dispatcher, JobStore, MeterCatalog, Space
-from meterport.services.choose_meters import Limits, check_meters, check_rows
+from meterport.services.choose_meters import Limits, check_meters, check_rows, expected_rows
 
 REQUIRED = ("smart_meter_id", "start_datetime", "end_datetime")
 
@@ -71,7 +73,7 @@ def _lane(request: ExportRequest, catalog: MeterCatalog, limits: Limits) -> Lane
         known = catalog.some(meters)
     except SourceUnavailable:
         return Lane.SMALL  # the job will find out, and try again when it is back
-    expected = sum(meter.expected_rows(request.period) for meter in known.values())
+    expected = expected_rows(known.values(), request.period, request.options.shape)
     check_rows(expected, limits)
     return Lane.of(expected)
 
@@ -96,17 +98,20 @@ def read_request(body: Mapping[str, object], *, now: datetime) -> ExportRequest:
 def known_format(name: object) -> str:
     if isinstance(name, str) and name in FORMATS:
         return name
-    raise UnsupportedFormat(f"format {shown(name)} is not supported; known: {', '.join(FORMATS)}")
+    raise UnsupportedFormat(unknown("format", name, tuple(FORMATS), "is not supported"))
 
 
 def check_options(request: ExportRequest) -> None:
     """Refuse what says nothing in the format that is asked for, rather than pass it over."""
     options, shape = request.options, request.options.shape
+    check_zone(shape.zone)
     check_layout(request.compression, options.layout)
     if options.csv != CsvDialect() and request.format != "csv":
         raise InvalidRequest(f"the options under csv say nothing in format {request.format}")
+    _check_steps(request.format, shape.resolution)
     needs = FORMATS[request.format].needs
     if needs is None:
+        _check_meters_are_told(request)
         return
     _check_places(request.format, needs, shape.columns or needs)
     for field, unusual in (
@@ -119,6 +124,26 @@ def check_options(request: ExportRequest) -> None:
                 f"format {request.format} has its own way to tell of intervals and gaps; "
                 f"leave {field} out"
             )
+
+
+def _check_meters_are_told(request: ExportRequest) -> None:
+    options, meters = request.options, len(request.fleet)
+    told = "smart_meter_id" in options.shape.own or options.layout is Layout.FILE_PER_METER
+    if meters > 1 and not told:
+        raise InvalidColumns(
+            f"columns lacks smart_meter_id, so nobody could tell the rows of {meters:,} "
+            "meters apart; add it, or ask for layout file_per_meter"
+        )
+
+
+def _check_steps(format: str, resolution: Resolution) -> None:  # noqa: A002
+    steps_s = FORMATS[format].steps_s
+    if resolution is Resolution.RAW or steps_s is None or STEP_S[resolution] in steps_s:
+        return
+    named = ", ".join(word for word, step_s in STEP_S.items() if step_s in steps_s)
+    raise InvalidResolution(
+        f"format {format} has no intervals of {resolution}; ask for {named} or raw"
+    )
 
 
 def _check_places(format: str, places: Sequence[str], columns: Sequence[str]) -> None:  # noqa: A002

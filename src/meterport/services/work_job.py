@@ -20,16 +20,19 @@ from meterport.domain.errors import (
     InternalError,
     ServiceUnavailable,
     StorageUnavailable,
+    TimezoneUnknown,
 )
 from meterport.domain.exports import ExportFile
 from meterport.domain.fleets import PART_ROWS, Part, parts
 from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, Lane, Lease, RetryPolicy
 from meterport.domain.options import Layout
 from meterport.domain.readings import MeterSummary
+from meterport.domain.zones import is_zone
 from meterport.encoders import FORMATS
 from meterport.encoders.base import Cut
 from meterport.encoders.compression import chosen
 from meterport.ports import JobStore, MeterCatalog, ObjectStore, ReadingSource, Stopping
+from meterport.services.choose_meters import Limits, check_written
 from meterport.services.find_meters import find_meters, meters_at
 from meterport.services.heartbeat import BEAT_S, HandedBack, Heartbeat, LeaseLost
 from meterport.services.join_parts import join_parts
@@ -59,6 +62,7 @@ class Workplace:
     time_limit: timedelta = timedelta(hours=2)
     keep_files: timedelta = KEEP_FILES
     part_rows: int = PART_ROWS
+    limits: Limits = field(default_factory=Limits)
     abandon: Callable[[], None] = lambda: None
     wake: Callable[[JobId, Lane], None] = lambda _job_id, _lane: None
 
@@ -117,6 +121,8 @@ def _run(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile | None:
         raise ExportCancelled
     if job.crashes >= at.policy.crashes:
         raise ExportCrashed(job.crashes)
+    if not is_zone(job.request.options.shape.zone):
+        raise TimezoneUnknown(job.request.options.shape.zone)
     if job.parts_left == 0:
         return _join(job, at, heartbeat)
     if job.part is not None:
@@ -206,7 +212,12 @@ def _split(job: Job, planned: Sequence[Part], at: Workplace) -> None:
 
 def _write(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile:
     written = run_export(
-        job, _fleet(job, at), source=at.source, objects=at.objects, report=heartbeat.report
+        job,
+        _fleet(job, at),
+        source=at.source,
+        objects=at.objects,
+        report=heartbeat.report,
+        limits=at.limits,
     )
     _complete(job, written.file, at, written.manifest)
     if job.part is not None:
@@ -226,6 +237,7 @@ def _fleet(job: Job, at: Workplace) -> Fleet:
 
 def _join(job: Job, at: Workplace, heartbeat: Heartbeat) -> ExportFile | None:
     pieces = at.jobs.pieces(job)
+    check_written(sum(piece.rows for piece in pieces), job.request.options.shape, at.limits)
     joined = join_parts(job, pieces, objects=at.objects, report=heartbeat.report)
     if not joined.damaged:
         _complete(job, joined.file, at)
