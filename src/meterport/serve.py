@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -20,6 +21,7 @@ from meterport.durable import make_folder
 from meterport.processes import StopFlag
 from meterport.settings import PREFIX, Settings
 from meterport.web.app import create_app
+from meterport.web.watch import Watch
 
 
 def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
@@ -64,15 +66,21 @@ def _base_url(listener: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """Says when it was told to stop, which is long before the last download has ended."""
+    """Says when it was told to stop, which is long before the last download has ended.
+
+    Who waits for a job is answered then, so that nobody holds the service up.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.told_to_stop = StopFlag()
+        app: Any = config.app
+        self._watch: Watch = app.state.watch
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         self.told_to_stop.set()
+        self._watch.stop()
 
 
 @contextmanager

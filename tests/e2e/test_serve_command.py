@@ -289,3 +289,21 @@ def test_meters_are_listed_as_json_beside_a_running_service(service: Service) ->
             "rows": 1,
         },
     ]
+
+
+def test_a_service_that_is_told_to_stop_sends_away_who_waits(tmp_path: Path) -> None:
+    home = make.home(tmp_path, make.readings(0.5))
+    with running(home.settings.data) as service, service.paused():
+        job_id = service.create("123")
+        address = (service.http.base_url.host, service.http.base_url.port)
+        with socket.create_connection(address) as waits:
+            waits.sendall(
+                f"GET /api/export/status/{job_id} HTTP/1.1\r\nHost: localhost\r\n"
+                "Prefer: wait=30\r\nConnection: close\r\n\r\n".encode()
+            )
+            assert service.http.get("/livez").status_code == 200  # so the other has come, too
+            service.process.terminate()
+            answer = b"".join(iter(lambda: waits.recv(4096), b""))
+
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b'"status":"pending"' in answer

@@ -134,6 +134,9 @@ class Job:
     parts_left: int | None = None
     part: Part | None = None
 
+    def has_ended(self) -> bool:
+        return self.status is not JobStatus.PENDING
+
     @property
     def key(self) -> str:
         """Where this attempt, and no other, may put its file."""

@@ -14,6 +14,7 @@ from meterport.settings import Settings
 from meterport.web import contract, docs, errors
 from meterport.web.contract_docs import DESCRIPTION
 from meterport.web.edge import LOOPBACK_HOSTS, Edge
+from meterport.web.watch import Watch
 
 ROUTERS = (contract.router,)
 
@@ -27,6 +28,7 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
     )
     app.state.services = services
     app.state.verified = Verified()
+    app.state.watch = Watch(services.archive.some)
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
