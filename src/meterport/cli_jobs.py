@@ -111,6 +111,7 @@ def _as_dict(job: Job) -> dict[str, object]:
         "format": job.request.format,
         "compression": job.request.compression,
         "options": job.request.options.words(),
+        "label": job.request.label,
         "status": job.status,
         "created_at": iso_utc(job.created_at),
         "updated_at": iso_utc(job.updated_at),
