@@ -51,7 +51,7 @@ def run_again(settings: Settings, job_id: str) -> str:
         dispatcher=services.dispatcher,
         space=services.space,
         limits=services.limits,
-    )
+    ).job
     return job.id
 
 
