@@ -11,11 +11,11 @@ from meterport import __version__
 from meterport.bootstrap import Services
 from meterport.services.open_export import Verified
 from meterport.settings import Settings
-from meterport.web import contract, docs, errors
+from meterport.web import contract, docs, errors, exports
 from meterport.web.contract_docs import DESCRIPTION
 from meterport.web.edge import LOOPBACK_HOSTS, Edge
 
-ROUTERS = (contract.router,)
+ROUTERS = (contract.router, exports.router)
 
 
 def create_app(services: Services, settings: Settings) -> FastAPI:

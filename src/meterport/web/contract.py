@@ -105,7 +105,7 @@ def create_export(
 @router.get("/status/{job_id:anything}", **docs.STATUS_OF_JOB)
 @router.head("/status/{job_id:anything}", include_in_schema=False)
 def export_status(job_id: str, services: ServicesOf) -> Response:
-    job = services.jobs.get(_plain(job_id))
+    job = services.jobs.get(plain_id(job_id))
     if job is None:
         return not_found(job_id)
     pending = job.status is JobStatus.PENDING
@@ -120,7 +120,7 @@ def download_export(
     services: ServicesOf,
     verified: Annotated[Verified, Depends(verified_of)],
 ) -> Response:
-    job = services.jobs.get(_plain(job_id))
+    job = services.jobs.get(plain_id(job_id))
     if job is None:
         return not_found(job_id)
     file = downloadable_file(job)
@@ -195,7 +195,7 @@ def _progress(job: Job) -> dict[str, object]:
     }
 
 
-def _plain(job_id: str) -> str:
+def plain_id(job_id: str) -> str:
     """The id as jobs have it, from any spelling of the same UUID with hyphens."""
     text = job_id.removesuffix("/")
     try:
