@@ -15,6 +15,7 @@ from meterport.adapters.profile_checkup import ProfileCheckup
 from meterport.adapters.sql_checkup import SqlCheckup
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_erasures import SqlErasures, detach
+from meterport.adapters.sql_history import SqlHistory
 from meterport.adapters.sql_job_archive import SqlJobArchive
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_leases import SqlLeases
@@ -39,6 +40,7 @@ from meterport.ports import (
     Space,
     Wakeups,
 )
+from meterport.ports.history import History
 from meterport.services.choose_meters import Limits
 from meterport.services.erase_meter import erase_meter
 from meterport.services.refresh_meters import refresh_meters
@@ -61,6 +63,7 @@ HOME_LOCK = "home.lock"
 class Services:
     jobs: JobStore
     archive: JobArchive
+    history: History
     leases: Leases
     dispatcher: Dispatcher
     source: ReadingSource
@@ -131,6 +134,7 @@ def _connected(settings: Settings, database: Database) -> Services:
     return Services(
         jobs=SqlJobs(database),
         archive=SqlJobArchive(database),
+        history=SqlHistory(database),
         leases=SqlLeases(database),
         dispatcher=_dispatcher(settings, database),
         **_readings(settings, database, space),

@@ -31,22 +31,21 @@ from meterport.domain.errors import (
     InvalidRequest,
     JobNotFound,
     ServiceUnavailable,
-    StartNotInPast,
 )
 from meterport.domain.exports import ExportFile, ExportRequest
 from meterport.domain.jobs import Job, JobId, JobStatus
-from meterport.domain.options import Compression, ExportOptions, compression_of
-from meterport.domain.period import Period, iso_utc
-from meterport.domain.wall_times import instant_of
+from meterport.domain.options import Compression
+from meterport.domain.period import iso_utc
 from meterport.durable import sync_folder
 from meterport.housekeeping import tidy
 from meterport.ports import JobStore
 from meterport.processes import check_told_to_stop
-from meterport.services.choose_meters import ALL, choose_meters
+from meterport.services.choose_meters import ALL
 from meterport.services.name_file import filename
 from meterport.services.open_export import Verified, finished_file, open_export
+from meterport.services.read_export import Asked, read_export
 from meterport.services.read_manifest import read_manifest
-from meterport.services.submit_export import check_options, known_format, submit_export
+from meterport.services.submit_export import submit_export
 from meterport.services.work_job import work_job
 from meterport.settings import Settings
 from meterport.worker import workplace
@@ -98,27 +97,18 @@ def run(settings: Settings, wanted: Wanted, targets: Targets, *, as_json: bool) 
 
 
 def _request(services: Services, wanted: Wanted) -> ExportRequest:
-    options = ExportOptions.requested(wanted.words)
-    zone = options.shape.zone
-    start = instant_of("--from", wanted.start, zone)
-    if start >= datetime.now(UTC):
-        raise StartNotInPast(f"--from {iso_utc(start)} is not in the past; choose an earlier one")
-    period = Period(start, instant_of("--to", wanted.end, zone))
-    named = {"compression": compression_of(wanted.compression), "options": options}
-    format = known_format(wanted.format)  # noqa: A001 - the contract's word
-    if len(wanted.meters) == 1 and wanted.meters[0] != ALL:
-        request = ExportRequest(wanted.meters[0], period, format, **named)  # type: ignore[arg-type]
-    else:
-        request = choose_meters(
-            ALL if ALL in wanted.meters else list(wanted.meters),
-            period,
-            source=services.source,
-            catalog=services.catalog,
-            format=format,
-            **named,  # type: ignore[arg-type]
-        )
-    check_options(request)
-    return request
+    asked = Asked(
+        meters=ALL if ALL in wanted.meters else list(wanted.meters),
+        start=wanted.start,
+        end=wanted.end,
+        format=wanted.format,
+        compression=wanted.compression,
+        words=wanted.words,
+        bounds=("--from", "--to"),
+    )
+    return read_export(
+        asked, source=services.source, catalog=services.catalog, now=datetime.now(UTC)
+    )
 
 
 def _check_free(request: ExportRequest, targets: Targets) -> None:

@@ -130,7 +130,7 @@ class Exports:
             catalog=s.catalog,
             dispatcher=s.dispatcher,
             space=s.space,
-        )
+        ).job
         self.home.work()
         before, after = s.jobs.get(job_id), s.jobs.get(again.id)
         assert before is not None

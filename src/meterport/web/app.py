@@ -11,12 +11,12 @@ from meterport import __version__
 from meterport.bootstrap import Services
 from meterport.services.open_export import Verified
 from meterport.settings import Settings
-from meterport.web import contract, docs, errors
+from meterport.web import contract, docs, errors, events, exports
 from meterport.web.contract_docs import DESCRIPTION
 from meterport.web.edge import LOOPBACK_HOSTS, Edge
 from meterport.web.watch import Watch
 
-ROUTERS = (contract.router,)
+ROUTERS = (contract.router, exports.router, events.router)
 
 
 def create_app(services: Services, settings: Settings) -> FastAPI:

@@ -75,6 +75,7 @@ def watch_of(request: Request) -> Watch:
 
 
 WatchOf = Annotated[Watch, Depends(watch_of)]
+Prefer = Annotated[str | None, Header(description="`wait=20`: answer when it has ended.")]
 ServicesOf = Annotated[Services, Depends(services_of)]
 JsonObject = Annotated[dict[str, object], Depends(json_object)]
 
@@ -113,21 +114,24 @@ def create_export(
 @router.get("/status/{job_id:anything}", **docs.STATUS_OF_JOB)
 @router.head("/status/{job_id:anything}", include_in_schema=False)
 async def export_status(
-    job_id: str,
-    services: ServicesOf,
-    watch: WatchOf,
-    prefer: Annotated[
-        str | None, Header(description="`wait=20`: answer when it has ended.")
-    ] = None,
+    job_id: str, services: ServicesOf, watch: WatchOf, prefer: Prefer = None
 ) -> Response:
-    job = await run_in_threadpool(services.jobs.get, _plain(job_id))
-    headers = {}
-    if job is not None and (wait_s := wait_asked_for(prefer)):
-        job = await watch.until(job, Job.has_ended, within_s=wait_s)
-        headers["Preference-Applied"] = f"wait={wait_s}"
+    job, headers = await awaited(job_id, services, watch, prefer)
     if job is None:
         return not_found(job_id)
     return JSONResponse(status_body(job), headers=headers | pending_headers(job))
+
+
+async def awaited(
+    job_id: str, services: Services, watch: Watch, prefer: str | None
+) -> tuple[Job | None, dict[str, str]]:
+    """The job, once it has ended or the wait that is preferred is over; and the headers of that."""
+    job = await run_in_threadpool(services.jobs.get, plain_id(job_id))
+    wait_s = wait_asked_for(prefer)
+    if job is None or not wait_s:
+        return job, {}
+    job = await watch.until(job, Job.has_ended, within_s=wait_s)
+    return job, {"Preference-Applied": f"wait={wait_s}"}
 
 
 @router.get("/download/{job_id:anything}", **docs.DOWNLOAD)
@@ -138,7 +142,7 @@ def download_export(
     services: ServicesOf,
     verified: Annotated[Verified, Depends(verified_of)],
 ) -> Response:
-    job = services.jobs.get(_plain(job_id))
+    job = services.jobs.get(plain_id(job_id))
     if job is None:
         return not_found(job_id)
     file = downloadable_file(job)
@@ -213,7 +217,7 @@ def _progress(job: Job) -> dict[str, object]:
     }
 
 
-def _plain(job_id: str) -> str:
+def plain_id(job_id: str) -> str:
     """The id as jobs have it, from any spelling of the same UUID with hyphens."""
     text = job_id.removesuffix("/")
     try:

@@ -34,6 +34,10 @@ class Watch:
         self._is_stopped = False
 
     @property
+    def is_stopped(self) -> bool:
+        return self._is_stopped
+
+    @property
     def is_full(self) -> bool:
         return sum(map(len, self._waiting.values())) >= self._most
 
