@@ -5,30 +5,23 @@ same home may take it, or parts of it. The command itself takes no other job.
 """
 
 import hashlib
-import json
 import os
-import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
 from meterport.bootstrap import Services, connect
 from meterport.client import MeterportRefused
 from meterport.domain.errors import (
-    DownloadError,
     ExportDamaged,
     ExportNotCancellable,
-    InvalidRequest,
     JobNotFound,
     ServiceUnavailable,
 )
@@ -36,7 +29,7 @@ from meterport.domain.exports import ExportFile, ExportRequest
 from meterport.domain.jobs import Job, JobId, JobStatus
 from meterport.domain.options import Compression
 from meterport.domain.period import iso_utc
-from meterport.durable import sync_folder
+from meterport.export_targets import STDOUT, Brought, Targets, Wanted, percent_bar, written
 from meterport.housekeeping import tidy
 from meterport.ports import JobStore
 from meterport.processes import check_told_to_stop
@@ -50,50 +43,41 @@ from meterport.services.work_job import work_job
 from meterport.settings import Settings
 from meterport.worker import workplace
 
-STDOUT = Path("-")
 LOOK_S = 0.1
 BLOCK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the command line says. `words`: of ExportOptions.requested."""
-
-    meters: Sequence[str]
-    start: str
-    end: str
-    format: str
-    compression: str
-    words: Mapping[str, object]
-
-
-@dataclass(frozen=True)
-class Targets:
-    """`file`: None: in this folder, under its own name. Either may be STDOUT, but not both."""
-
-    file: Path | None
-    manifest: Path | None
-    overwrite: bool
 
 
 def run(settings: Settings, wanted: Wanted, targets: Targets, *, as_json: bool) -> str | None:
     """What to say of the file; None where it or its manifest went to standard output."""
     services = connect(settings)
     request = _request(services, wanted)
-    _check_free(request, targets)
+    targets.check([filename(replace(request, compression=each)) for each in _outcomes(request)])
     tidy(services, settings)
     job = _ended(services, settings, request)
     file = finished_file(job)
     target = targets.file or Path(filename(job.request))
-    with _written(target) as sink:
+    with written(target) as sink:
         _bring(services, job, file, sink)
     if targets.manifest is not None:
-        with _written(targets.manifest) as sink:
+        with written(targets.manifest) as sink:
             for text in read_manifest(job, services.jobs.manifests(job)):
                 sink.write(text.encode())
     if STDOUT in (target, targets.manifest):
         return None
-    return _said(services, job, file, target, as_json=as_json)
+    about = services.jobs.completeness(job)
+    brought = Brought(
+        target,
+        job.id,
+        job.request.format,
+        str(job.request.compression),
+        file.rows,
+        file.size_bytes,
+        file.sha256,
+        job.source_version,
+        sum(each.expected for each in about),
+        sum(each.present for each in about),
+    )
+    return brought.told(_no_readings(services, job.request), as_json=as_json)
 
 
 def _request(services: Services, wanted: Wanted) -> ExportRequest:
@@ -109,38 +93,6 @@ def _request(services: Services, wanted: Wanted) -> ExportRequest:
     return read_export(
         asked, source=services.source, catalog=services.catalog, now=datetime.now(UTC)
     )
-
-
-def _check_free(request: ExportRequest, targets: Targets) -> None:
-    """Before the work, and whatever AUTO will come to."""
-    if targets.file == targets.manifest == STDOUT:
-        raise InvalidRequest("-o and --manifest are both -; let one of them be a file")
-    own = [Path(filename(replace(request, compression=each))) for each in _outcomes(request)]
-    files = [targets.file] if targets.file else own
-    for target in (*files, *([targets.manifest] if targets.manifest else [])):
-        if target != STDOUT:
-            _check_target(target, overwrite=targets.overwrite)
-    if targets.manifest and targets.manifest.resolve() in [file.resolve() for file in files]:
-        raise InvalidRequest(f"{targets.manifest} cannot be both the file and its manifest")
-
-
-def _check_target(target: Path, *, overwrite: bool) -> None:
-    folder = target.absolute().parent
-    if target.is_dir():
-        raise InvalidRequest(f"{target} is a folder; name a file, or - for standard output")
-    if _is_device(target):
-        return
-    if target.exists() and not overwrite:
-        raise InvalidRequest(f"{target} is there already; say --force to replace it")
-    if not folder.is_dir():
-        raise InvalidRequest(f"there is no folder {target.parent}; make it, or say -o FILE")
-    if not os.access(folder, os.W_OK):
-        raise InvalidRequest(f"nothing may be written to {folder}; say -o FILE to write elsewhere")
-
-
-def _is_device(target: Path) -> bool:
-    """A pipe, or such as /dev/null: it is written to, and not replaced."""
-    return target.exists() and not target.is_file()
 
 
 def _outcomes(request: ExportRequest) -> Sequence[Compression]:
@@ -161,14 +113,14 @@ def _ended(services: Services, settings: Settings, request: ExportRequest) -> Jo
     with (
         _called_off_if_left(services.jobs, job.id),
         _working(settings, job.id) as check,
-        _bar() as tell,
+        percent_bar() as tell,
     ):
         while job.status is JobStatus.PENDING:
             time.sleep(LOOK_S)
             check_told_to_stop()
             check()
             job = _now(services.jobs, job.id)
-            tell(job)
+            tell(job.progress.percent if job.progress else 0)
     if job.error is not None:
         details = f" ({job.error.details})" if job.error.details else ""
         raise MeterportRefused(job.error.code, f"{job.error.message}{details}")
@@ -220,17 +172,6 @@ def _working(settings: Settings, job_id: JobId) -> Iterator[Callable[[], None]]:
             stopping.set()
 
 
-@contextmanager
-def _bar() -> Iterator[Callable[[Job], None]]:
-    columns = (TextColumn("exporting"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=100)
-        yield lambda job: bar.update(task, completed=job.progress.percent if job.progress else 0)
-
-
 def _bring(services: Services, job: Job, file: ExportFile, sink: BinaryIO) -> None:
     """The bytes; raises ExportDamaged if they are not those that were written."""
     pieces = services.jobs.pieces(job)
@@ -241,59 +182,6 @@ def _bring(services: Services, job: Job, file: ExportFile, sink: BinaryIO) -> No
             sink.write(block)
     if sha256.hexdigest() != file.sha256:
         raise ExportDamaged("the file is not the one that was written; run the command again")
-
-
-@contextmanager
-def _written(target: Path) -> Iterator[BinaryIO]:
-    """Standard output, or a file that has its name when it is whole."""
-    if target == STDOUT:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    if _is_device(target):
-        with target.open("wb") as sink:
-            yield sink
-        return
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with part.open("xb") as sink:
-            yield sink
-            sink.flush()
-            os.fsync(sink.fileno())
-        part.replace(target)
-        sync_folder(target.absolute().parent)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise DownloadError(f"the file could not be brought to {target}: {reason}") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _said(services: Services, job: Job, file: ExportFile, target: Path, *, as_json: bool) -> str:
-    about = services.jobs.completeness(job)
-    expected, present = sum(a.expected for a in about), sum(a.present for a in about)
-    if as_json:
-        return json.dumps(
-            {
-                "file": str(target),
-                "job_id": job.id,
-                "format": job.request.format,
-                "compression": job.request.compression,
-                "rows": file.rows,
-                "size_bytes": file.size_bytes,
-                "sha256": file.sha256,
-                "source_version": job.source_version,
-                "intervals_expected": expected,
-                "intervals_present": present,
-            }
-        )
-    packed = job.request.compression
-    size = f"{file.size_bytes:,} bytes{'' if packed is Compression.NONE else f' ({packed})'}"
-    missing = expected - present
-    gaps = f"{missing:,} of {expected:,} intervals are missing" if missing else "no gaps"
-    if not expected:
-        gaps = _no_readings(services, job.request)
-    return f"{target}: {file.rows:,} rows, {size}, {gaps}\nsha256 {file.sha256}"
 
 
 def _no_readings(services: Services, request: ExportRequest) -> str:
