@@ -21,6 +21,7 @@ from meterport.durable import make_folder
 from meterport.processes import StopFlag
 from meterport.settings import PREFIX, Settings
 from meterport.web.app import create_app
+from meterport.web.deadlines import Punctual
 from meterport.web.watch import Watch
 
 
@@ -129,6 +130,7 @@ def is_loopback(host: str) -> bool:
 def api_config(services: Services, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(services, settings),
+        http=Punctual,
         log_config=None,
         access_log=False,
         lifespan="off",

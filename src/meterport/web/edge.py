@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from meterport.domain.errors import MeterportError, shown
@@ -59,6 +60,8 @@ class Edge:
         try:
             self._check(scope["method"], headers)
             await self._app(scope, _bounded(receive), outward)
+        except ClientDisconnect:
+            pass  # nobody is there to be told
         except MeterportError as error:
             await error_response(error, exchange.request_id)(scope, receive, outward)
         except Exception:
