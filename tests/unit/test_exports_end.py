@@ -61,6 +61,16 @@ def test_what_has_ended_cannot_be_cancelled(client: TestClient, done: str) -> No
     assert answer.json()["message"] == f"the export {done} is completed already"
 
 
+def test_what_is_cancelled_already_cannot_be_cancelled_again(client: TestClient) -> None:
+    job_id = created(client)
+    client.post(f"/api/exports/{job_id}/cancel")
+
+    answer = client.post(f"/api/exports/{job_id}/cancel")
+
+    assert_refused(answer, 409, "EXPORT_NOT_CANCELLABLE")
+    assert answer.json()["message"] == f"the export {job_id} is cancelled already"
+
+
 def test_a_deleted_export_has_no_file_any_more(
     client: TestClient, home: make.Home, done: str
 ) -> None:

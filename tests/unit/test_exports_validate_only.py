@@ -5,9 +5,11 @@ from datetime import timedelta
 import pytest
 from starlette.testclient import TestClient
 
+from meterport.domain.errors import SourceDataInvalid
+from meterport.services import estimate_export
 from tests import make
 from tests.answers import assert_refused
-from tests.unit.rich import body, created
+from tests.unit.rich import body, created, shown
 
 
 def validated(client: TestClient, **changes: object) -> dict[str, object]:
@@ -51,17 +53,48 @@ def test_auto_says_what_it_would_choose(client: TestClient, home: make.Home) -> 
     assert day["estimate"]["compression"] == "none"  # type: ignore[index]
 
 
-def test_missing_intervals_are_told_where_the_catalogue_knows_where_they_are(
+def test_missing_intervals_are_those_that_the_export_tells_of(
     client: TestClient, home: make.Home
 ) -> None:
-    home.load(make.readings(0.5), make.readings(0.7, start=make.JANUARY + timedelta(minutes=3)))
+    later = [make.JANUARY + timedelta(minutes=minutes) for minutes in (3, 90)]
+    home.load(*(make.readings(0.7, start=start) for start in (make.JANUARY, *later)))
+    job_id = created(client)
+    home.work()
 
-    whole = validated(client)
-    half = validated(client, end="2024-01-01T00:02")
+    whole, hour = validated(client), validated(client, end="2024-01-01T01:00")
 
-    assert whole["gaps"] == 2
-    assert "gaps" not in half
-    assert half["estimate"]["rows"] == 2  # type: ignore[index]
+    told = shown(client, job_id)["gaps"]
+    assert whole["gaps"] == told["intervals_expected"] - told["intervals_present"] == 88
+    assert hour["gaps"] == 58
+
+
+def test_in_many_readings_or_earlier_ones_gaps_are_not_counted(
+    client: TestClient, home: make.Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.load(make.readings(0.5))
+    home.load(make.readings(0.6, 0.7))
+    earlier, newest = validated(client, as_of=1), validated(client, as_of=2)
+    monkeypatch.setattr(estimate_export, "COUNTED", 1)
+
+    many = validated(client)
+
+    assert "gaps" not in earlier
+    assert newest["gaps"] == 0
+    assert "gaps" not in many
+
+
+def test_damaged_readings_are_told_of(
+    client: TestClient, home: make.Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*args: object, **named: object) -> None:
+        raise SourceDataInvalid("Part of the readings is damaged")
+
+    home.load(make.readings(0.5))
+    monkeypatch.setattr(home.services.source, "scan", damaged)
+
+    answer = client.post("/api/exports", json=body(validate_only=True))
+
+    assert_refused(answer, 500, "SOURCE_DATA_INVALID")
 
 
 def test_seconds_are_told_once_there_are_three_exports_like_it(

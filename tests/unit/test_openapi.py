@@ -8,7 +8,9 @@ from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
 from meterport.web.errors import STATUS
+from meterport.web.exports import FIELDS
 from tests import make
+from tests.unit import rich
 
 OPERATIONS = {
     "create_export": {202, 400, 403, 413, 415, 422, 500, 503, 507},
@@ -95,6 +97,32 @@ def test_the_example_request_works_as_printed(
 
     assert answer.status_code == 202
     assert example == make.body()
+
+
+@pytest.mark.parametrize("operation", ["submit_export", "rerun_export"])
+def test_the_example_bodies_of_exports_are_allowed_and_accepted(
+    operation: str, client: TestClient, loaded: make.Home, document: dict[str, object]
+) -> None:
+    described = operations(document)[operation]["requestBody"]
+    content = described["content"]["application/json"]  # type: ignore[index]
+    path = "/api/exports"
+    if operation == "rerun_export":
+        path = f"{client.post(path, json=rich.body()).headers['Location']}/rerun"
+
+    for example in content["examples"].values():
+        Draft202012Validator(content["schema"]).validate(example["value"])
+        assert client.post(path, json=example["value"]).status_code == 202
+
+
+def test_the_described_request_has_the_fields_that_are_read(document: dict[str, object]) -> None:
+    body = operations(document)["submit_export"]["requestBody"]
+    schema = body["content"]["application/json"]["schema"]  # type: ignore[index]
+    known = Draft202012Validator(schema)
+
+    assert tuple(schema["properties"]) == FIELDS
+    assert known.is_valid(rich.echo(label="x"))
+    assert not known.is_valid(rich.body(formt="csv"))
+    assert not known.is_valid(rich.body(smart_meter_ids=["A"]))
 
 
 def test_a_request_says_every_format_and_compression(document: dict[str, object]) -> None:

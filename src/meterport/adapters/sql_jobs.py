@@ -257,7 +257,7 @@ class SqlJobs:
                 .values(**called_off, **failed_with(ExportCancelled()), **NO_LEASE)
             )
             if not told.rowcount and not ended.rowcount:
-                raise ExportNotCancellable(f"the export {job_id} is {job.status} already")
+                raise ExportNotCancellable(f"the export {job_id} is {job.phase} already")
             if ended.rowcount:
                 end_parts(connection, [job.id])
             changed = get_job(connection, job_id)

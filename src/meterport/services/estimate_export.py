@@ -8,17 +8,19 @@ from meterport.domain.errors import AskedVersionGone
 from meterport.domain.exports import ExportRequest
 from meterport.domain.jobs import Job
 from meterport.domain.options import Compression
-from meterport.domain.period import Period
 from meterport.domain.readings import MeterSummary
 from meterport.encoders import FORMATS
 from meterport.encoders.compression import chosen
 from meterport.ports import JobArchive, MeterCatalog, ReadingSource
 from meterport.services.choose_meters import Limits, check_meters, check_rows, expected_rows
+from meterport.services.find_gaps import Stretches
 from meterport.services.find_meters import find_meters
 
 EXAMPLES, FEWEST_EXAMPLES = 200, 3
 ENOUGH_ROWS = 10_000
 """A smaller export takes as long as its preparations do."""
+COUNTED = 100_000
+"""So many readings are read in some milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Estimate:
     """`size_bytes`: before compression; None where the format itself compresses.
 
     `seconds`: of work, without the time in the queue; None where there are too few examples.
-    `gaps`: intervals without a reading; None where only the readings could tell.
+    `gaps`: intervals without a reading, as the export itself would tell; None where there are too
+    many readings to look.
     """
 
     meters: int
@@ -45,10 +48,10 @@ def estimate_export(
     archive: JobArchive,
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
 ) -> Estimate:
-    """From the catalogue of meters and the newest exports.
+    """From the catalogue of meters and the newest exports; the gaps of a small one are counted.
 
-    Raises SmartMeterNotFound, AskedVersionGone or ExportLimitExceeded, with which the export
-    would fail or be refused.
+    Raises SmartMeterNotFound, AskedVersionGone, SourceDataInvalid or ExportLimitExceeded, with
+    which the export would fail or be refused; SourceUnavailable.
     """
     meters = request.fleet or (request.smart_meter_id,)
     check_meters(meters, limits)
@@ -57,7 +60,9 @@ def estimate_export(
     if as_of is not None and not source.keeps(as_of):
         raise AskedVersionGone(as_of, newest=source.version())
     period, shape, format = request.period, request.options.shape, FORMATS[request.format]  # noqa: A001
-    check_rows(expected_rows(known, period, shape), limits)
+    readings = expected_rows(known, period, shape)
+    check_rows(readings, limits)
+    is_newest = as_of in (None, catalog.version())
     rows = sum(meter.expected_rows(period, step_s=shape.step_s) for meter in known)
     return Estimate(
         meters=len(known),
@@ -65,7 +70,7 @@ def estimate_export(
         size_bytes=rows * format.row_bytes if format.row_bytes else None,
         compression=chosen(request.compression, format, rows),
         seconds=_seconds(request, rows, archive.recent(EXAMPLES)),
-        gaps=_gaps(known, period),
+        gaps=_gaps(request, known, source) if readings <= COUNTED and is_newest else None,
     )
 
 
@@ -86,15 +91,13 @@ def _rates(request: ExportRequest, jobs: Iterable[Job]) -> Iterable[float]:
             yield job.file.rows / took_s
 
 
-def _gaps(known: Iterable[MeterSummary], period: Period) -> int | None:
-    """The catalogue counts a meter's readings as a whole: it cannot say when one is missing."""
-    missing = 0
-    for meter in known:
-        if not meter.expected_rows(period):
-            continue
-        lacking = meter.expected_rows(Period(meter.first, meter.end)) - meter.rows
-        is_whole = period.start <= meter.first and meter.end <= period.end
-        if lacking < 0 or (lacking and not is_whole):
-            return None
-        missing += lacking
-    return missing
+def _gaps(request: ExportRequest, known: Sequence[MeterSummary], source: ReadingSource) -> int:
+    stretches = Stretches(known, request.period)
+    frames = source.scan(
+        [meter.smart_meter_id for meter in known],
+        request.period,
+        columns=("timestamp", "interval_s", "smart_meter_id"),
+        version=request.options.as_of,
+    )
+    found = [gap.intervals for frame in frames for gap in stretches.around(frame)]
+    return sum(found) + sum(gap.intervals for gap in stretches.rest())

@@ -33,6 +33,7 @@ MESSAGES = {
     "EXPORT_NOT_CANCELLABLE": f"the export {JOB_ID} is completed already",
     "MANIFEST_GONE": f"the export {JOB_ID} has no manifest; run it again to get one",
     "VERSION_GONE": "Version 7 of the readings is not kept; the newest is 19",
+    "SOURCE_DATA_INVALID": "Part of the readings is damaged",
     "SOURCE_UNAVAILABLE": "The readings store cannot be read",
     "EXPORT_DAMAGED": "the file on disk is not the one that was written; ask for the export again",
     "EXPORT_EXPIRED": "the file is no longer kept; ask for the export again",

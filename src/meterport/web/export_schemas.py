@@ -152,4 +152,4 @@ class Validated(BaseModel):
     valid: Literal[True]
     estimate: Amounts
     meters: int
-    gaps: int | None = Field(None, description="Missing intervals, where the catalogue can tell")
+    gaps: int | None = Field(None, description="Missing intervals, of at most 100,000 readings")

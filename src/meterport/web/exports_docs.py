@@ -168,6 +168,7 @@ CREATE: dict[str, Any] = {
             *(code for code in MESSAGES if STATUS[code] in (400, 413, 415, 422, 507)),
             "SMART_METER_NOT_FOUND",
             "VERSION_GONE",
+            "SOURCE_DATA_INVALID",
             "SOURCE_UNAVAILABLE",
             *EVERYWHERE,
         ),
