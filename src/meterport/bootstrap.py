@@ -39,6 +39,7 @@ from meterport.ports import (
     Space,
     Wakeups,
 )
+from meterport.ports_overview import MeterPages
 from meterport.services.choose_meters import Limits
 from meterport.services.erase_meter import erase_meter
 from meterport.services.refresh_meters import refresh_meters
@@ -67,6 +68,7 @@ class Services:
     readings: ReadingStore
     upkeep: ReadingUpkeep
     catalog: MeterCatalog
+    meter_pages: MeterPages
     objects: ObjectStore
     space: Space
     checkups: list[Checkup]
@@ -188,11 +190,19 @@ def _readings(settings: Settings, database: Database, space: Space) -> dict[str,
         from meterport.sources.postgres import PostgresSource, ReadOnly
 
         table = PostgresSource(settings.readings_url)
-        return {"source": table, "catalog": table, "readings": ReadOnly(), "upkeep": ReadOnly()}
+        return {
+            "source": table,
+            "catalog": table,
+            "meter_pages": table,
+            "readings": ReadOnly(),
+            "upkeep": ReadOnly(),
+        }
     files = _table_files(settings)
+    meters = SqlMeters(database)
     return {
         "source": DeltaSource(files),
-        "catalog": SqlMeters(database),
+        "catalog": meters,
+        "meter_pages": meters,
         "readings": DeltaReadings(files, space=space),
         "upkeep": DeltaUpkeep(files),
     }

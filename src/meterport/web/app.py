@@ -11,11 +11,12 @@ from meterport import __version__
 from meterport.bootstrap import Services
 from meterport.services.open_export import Verified
 from meterport.settings import Settings
-from meterport.web import contract, docs, errors
+from meterport.web import contract, docs, errors, meters, operations
 from meterport.web.contract_docs import DESCRIPTION
+from meterport.web.doc_parts import with_nulls
 from meterport.web.edge import LOOPBACK_HOSTS, Edge
 
-ROUTERS = (contract.router,)
+ROUTERS = (contract.router, meters.router, operations.router)
 
 
 def create_app(services: Services, settings: Settings) -> FastAPI:
@@ -63,7 +64,8 @@ def document() -> dict[str, Any]:
                 del operation["responses"]["422"]
     for name in ("HTTPValidationError", "ValidationError"):
         made["components"]["schemas"].pop(name, None)
-    return made
+    whole: dict[str, Any] = with_nulls(made)
+    return whole
 
 
 def _answered_hosts(settings: Settings) -> tuple[str, ...] | None:

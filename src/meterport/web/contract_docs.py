@@ -8,6 +8,7 @@ from starlette.responses import Response
 from meterport.domain.options import Compression
 from meterport.encoders import FORMATS
 from meterport.encoders.compression import WRAPPINGS
+from meterport.web.doc_parts import Error, answer, refusals
 from meterport.web.errors import STATUS
 
 DESCRIPTION = """Exports smart-meter interval data: post a meter and a period, poll the status,
@@ -75,12 +76,6 @@ class JobCompleted(BaseModel):
     file_info: FileInfo
 
 
-class Error(BaseModel):
-    code: str
-    message: str
-    details: str
-
-
 class JobFailed(BaseModel):
     job_id: str
     status: Literal["failed"]
@@ -93,13 +88,6 @@ class JobFailed(BaseModel):
 class JobNotFound(BaseModel):
     status: Literal["not_found"]
     message: str
-
-
-class ErrorBody(BaseModel):
-    status: Literal["error"]
-    message: str
-    error: Error
-    request_id: str
 
 
 _REQUEST = {
@@ -183,28 +171,8 @@ _MESSAGES = {
 }
 
 
-def _json(model: Any, description: str, **examples: object) -> dict[str, Any]:
-    named = {name: {"value": value} for name, value in examples.items()}
-    content = {"application/json": {"examples": named}}
-    return {"model": model, "description": description, "content": content}
-
-
 def _errors(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """The envelope for each code, by status."""
-    by_status: dict[int | str, dict[str, object]] = {}
-    for code in codes:
-        message = _MESSAGES[code]
-        body = {
-            "status": "error",
-            "message": message,
-            "error": {"code": code, "message": message, "details": ""},
-            "request_id": "0f6d3c9e5b1a4f7d8e2c6a9b3d5f7e10",
-        }
-        by_status.setdefault(STATUS[code], {})[code] = body
-    return {
-        status: _json(ErrorBody, " · ".join(bodies), **bodies)
-        for status, bodies in by_status.items()
-    }
+    return refusals({code: _MESSAGES[code] for code in codes})
 
 
 _EVERYWHERE = ("FORBIDDEN", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE")
@@ -214,7 +182,7 @@ CREATE: dict[str, Any] = {
     "summary": "Ask for an export",
     "description": "In any format: the field decides, the path is but the contract's name.",
     "responses": {
-        202: _json(JobCreated, "The job is stored and will run", created=_CREATED),
+        202: answer(JobCreated, "The job is stored and will run", created=_CREATED),
         **_errors(
             *(code for code in _MESSAGES if STATUS[code] in (400, 413, 415, 422, 507)),
             *_EVERYWHERE,
@@ -242,7 +210,7 @@ STATUS_OF_JOB: dict[str, Any] = {
     "operation_id": "get_export_status",
     "summary": "How far is the export?",
     "responses": {
-        200: _json(
+        200: answer(
             JobPending | JobCompleted | JobFailed,
             "The job's state",
             pending=_PENDING,
@@ -250,7 +218,7 @@ STATUS_OF_JOB: dict[str, Any] = {
             completed=_COMPLETED,
             failed=_FAILED,
         ),
-        404: _json(JobNotFound, "No such job", not_found=_NOT_FOUND),
+        404: answer(JobNotFound, "No such job", not_found=_NOT_FOUND),
         **_errors(*_EVERYWHERE),
     },
 }
@@ -296,7 +264,7 @@ DOWNLOAD: dict[str, Any] = {
             "description": "The object store sends the file, where METERPORT_DOWNLOADS=redirect; "
             "Location is a secret, and good for a short time. ETag and Repr-Digest are the file's"
         },
-        404: _json(JobNotFound, "No such job", not_found=_NOT_FOUND),
+        404: answer(JobNotFound, "No such job", not_found=_NOT_FOUND),
         **_errors(
             "EXPORT_NOT_READY",
             "EXPORT_FAILED",

@@ -23,7 +23,8 @@ def parameters_of(request: Request, known: Collection[str]) -> Mapping[str, str]
     found: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in known:
-            raise InvalidRequest(f"unknown parameter {shown(name)}; {hint(name, tuple(known))}")
+            others = hint(name, tuple(known)) if known else "this route has none"
+            raise InvalidRequest(f"unknown parameter {shown(name)}; {others}")
         if name in found:
             raise InvalidRequest(f"the parameter {name} comes twice; say it once")
         found[name] = value
