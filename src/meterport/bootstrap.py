@@ -15,10 +15,12 @@ from meterport.adapters.profile_checkup import ProfileCheckup
 from meterport.adapters.sql_checkup import SqlCheckup
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_erasures import SqlErasures, detach
+from meterport.adapters.sql_figures import SqlFigures
 from meterport.adapters.sql_job_archive import SqlJobArchive
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_leases import SqlLeases
 from meterport.adapters.sql_meters import SqlMeters
+from meterport.adapters.sql_presence import SqlPresence
 from meterport.adapters.sql_schema import REVISIONS, check, revision, upgrade
 from meterport.adapters.sqlite_backup import SqliteBackup
 from meterport.domain.errors import SourceUnavailable, StartRefused
@@ -39,7 +41,7 @@ from meterport.ports import (
     Space,
     Wakeups,
 )
-from meterport.ports_overview import MeterPages
+from meterport.ports_overview import Disk, JobCounts, MeterPages, Presence
 from meterport.services.choose_meters import Limits
 from meterport.services.erase_meter import erase_meter
 from meterport.services.refresh_meters import refresh_meters
@@ -63,6 +65,7 @@ class Services:
     jobs: JobStore
     archive: JobArchive
     leases: Leases
+    presence: Presence
     dispatcher: Dispatcher
     source: ReadingSource
     readings: ReadingStore
@@ -71,6 +74,8 @@ class Services:
     meter_pages: MeterPages
     objects: ObjectStore
     space: Space
+    disk: Disk
+    counts: JobCounts
     checkups: list[Checkup]
     copier: DatabaseCopier
     erasures: Erasures
@@ -134,10 +139,13 @@ def _connected(settings: Settings, database: Database) -> Services:
         jobs=SqlJobs(database),
         archive=SqlJobArchive(database),
         leases=SqlLeases(database),
+        presence=SqlPresence(database),
         dispatcher=_dispatcher(settings, database),
         **_readings(settings, database, space),
         objects=_objects(settings, space),
         space=space,
+        disk=space,
+        counts=SqlFigures(database),
         checkups=[profile(settings), SqlCheckup(database), space, *_servers(settings)],
         copier=SqliteBackup(database),
         erasures=SqlErasures(database),

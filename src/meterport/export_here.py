@@ -210,7 +210,7 @@ def _working(settings: Settings, job_id: JobId) -> Iterator[Callable[[], None]]:
     What is yielded raises what ended the worker: there may be no other to wait for.
     """
     stopping = threading.Event()
-    at = workplace(settings, f"{os.getpid()}-{uuid.uuid4().hex}", stopping)
+    at = workplace(connect(settings), settings, stopping)
 
     def work() -> None:
         while not stopping.is_set():

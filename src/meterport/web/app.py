@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from meterport import __version__
 from meterport.bootstrap import Services
 from meterport.services.open_export import Verified
+from meterport.services.readiness import readiness
 from meterport.settings import Settings
 from meterport.web import contract, docs, errors, meters, operations
 from meterport.web.contract_docs import DESCRIPTION
@@ -28,12 +29,20 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
     )
     app.state.services = services
     app.state.verified = Verified()
+    app.state.readiness = readiness(
+        archive=services.archive,
+        objects=services.objects,
+        space=services.space,
+        disk=services.disk,
+        source=services.source,
+        pages=services.meter_pages,
+        presence=services.presence,
+    )
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(docs.router)
     app.add_api_route("/", index, include_in_schema=False)
-    app.add_api_route("/livez", live, include_in_schema=False)
     app.add_api_route("/openapi.json", openapi_json, include_in_schema=False)
     app.add_middleware(Edge, hosts=_answered_hosts(settings))
     return app
@@ -41,10 +50,6 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
 
 def index() -> Response:
     return JSONResponse({"service": "meterport", "version": __version__, "docs": "/docs"})
-
-
-def live() -> Response:
-    return JSONResponse({"status": "ok"})
 
 
 def openapi_json() -> Response:
