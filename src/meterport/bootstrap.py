@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from meterport.adapters.local_disk import LocalDisk
 from meterport.adapters.local_dispatch import LocalDispatch, SocketWakeups
 from meterport.adapters.local_files import LocalFiles
+from meterport.adapters.local_uploads import LocalUploads
 from meterport.adapters.profile_checkup import ProfileCheckup
 from meterport.adapters.sql_checkup import SqlCheckup
 from meterport.adapters.sql_database import Database
@@ -41,7 +42,7 @@ from meterport.ports import (
     Space,
     Wakeups,
 )
-from meterport.ports_overview import Disk, JobCounts, MeterPages, Presence
+from meterport.ports_overview import Disk, JobCounts, MeterPages, Presence, Uploads
 from meterport.services.choose_meters import Limits
 from meterport.services.erase_meter import erase_meter
 from meterport.services.refresh_meters import refresh_meters
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 MARKER = "restore-under-way"
 SQLITE = "sqlite:///"
 HOME_LOCK = "home.lock"
+UPLOADS = "uploads"
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Services:
     space: Space
     disk: Disk
     counts: JobCounts
+    uploads: Uploads
     checkups: list[Checkup]
     copier: DatabaseCopier
     erasures: Erasures
@@ -146,6 +149,7 @@ def _connected(settings: Settings, database: Database) -> Services:
         space=space,
         disk=space,
         counts=SqlFigures(database),
+        uploads=LocalUploads(settings.data / UPLOADS, space),
         checkups=[profile(settings), SqlCheckup(database), space, *_servers(settings)],
         copier=SqliteBackup(database),
         erasures=SqlErasures(database),

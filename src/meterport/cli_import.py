@@ -1,5 +1,6 @@
 """The command `meterport import`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -104,3 +105,10 @@ def import_(
     )
     report = import_here.run(home(data=data), files, options(said))
     say(import_here.as_json(report) if as_json else import_here.as_text(report))
+
+
+def receive(file: Path, data: Data = None) -> None:
+    """Import a file that was sent to the API; what was said of it comes on stdin."""
+    from meterport import import_here
+
+    say(import_here.receive(home(data=data), file, sys.stdin.read()))

@@ -9,12 +9,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from meterport.bootstrap import prepare
+from meterport.bootstrap import connect, prepare
+from meterport.domain.errors import MeterportError
 from meterport.domain.period import iso_utc
 from meterport.domain.readings import READING_SCHEMA, MeterSummary
 from meterport.importers.base import BAD_ROWS_SHOWN, FileReport
 from meterport.importers.options import ImportOptions
+from meterport.services.import_options import Said
 from meterport.services.import_readings import ImportReport, import_files
+from meterport.services.receive_readings import receive_readings, said_of
 from meterport.settings import Settings
 
 
@@ -34,6 +37,22 @@ def run(settings: Settings, files: Sequence[Path], chosen: ImportOptions) -> Imp
             catalog=services.catalog,
             progress=lambda rows: bar.update(task, completed=rows),
         )
+
+
+def receive(settings: Settings, path: Path, words: str) -> str:
+    """For the API, which waits for what is printed: a report or an error, as JSON."""
+    try:
+        services = connect(settings)
+        report = receive_readings(
+            path,
+            Said(**json.loads(words)),
+            source=services.source,
+            store=services.readings,
+            catalog=services.catalog,
+        )
+    except MeterportError as error:
+        return json.dumps({"error": said_of(error)})
+    return json.dumps({"report": report})
 
 
 def as_text(report: ImportReport) -> str:

@@ -1,6 +1,8 @@
-"""What is asked from the outside for people and machines that watch, and not for any export."""
+"""What is needed from the outside for nobody's export: meters by page, numbers, files sent."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
 from meterport.domain.figures import DiskSpace, JobFigures
@@ -30,3 +32,21 @@ class JobCounts(Protocol):
 class Disk(Protocol):
     def scarcest(self) -> DiskSpace:
         """Where the least is left over the reserve. Raises StorageUnavailable without a folder."""
+
+
+class Upload(Protocol):
+    """A file that comes in."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def write(self, data: bytes, /) -> None:
+        """Raises StorageFull, or StorageUnavailable."""
+
+    def end(self) -> None:
+        """All is written, and can be read."""
+
+
+class Uploads(Protocol):
+    def receiving(self, ending: str) -> AbstractContextManager[Upload]:
+        """A file whose name ends so, for as long as the context lasts."""

@@ -109,6 +109,7 @@ def test_files_to_import_have_their_endings_and_options(told: dict[str, Any]) ->
     assert of(told, "imports", "nem12") == {
         "name": "nem12",
         "extensions": ["nem12"],
+        "media_types": [],
         "options": ["meter", "timezone"],
     }
     assert "skip_bad_rows" in of(told, "imports", "csv")["options"]

@@ -18,6 +18,7 @@ from meterport.encoders.compression import WRAPPINGS
 from meterport.importers import IMPORTERS
 from meterport.importers.base import ImportFormat
 from meterport.importers.options import FLAGS, UNITS
+from meterport.services.receive_readings import parameter
 from meterport.services.submit_export import check_options
 
 _YEAR = Period(datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC))
@@ -103,9 +104,6 @@ def _import(known: ImportFormat) -> dict[str, object]:
     return {
         "name": known.name,
         "extensions": [ending.removeprefix(".") for ending in known.extensions],
-        "options": [_parameter(flag) for flag in FLAGS.values() if flag in known.understands],
+        "media_types": list(known.media_types),
+        "options": [parameter(flag) for flag in FLAGS.values() if flag in known.understands],
     }
-
-
-def _parameter(flag: str) -> str:
-    return flag.removeprefix("--").replace("-", "_")

@@ -11,13 +11,14 @@ from meterport import __version__
 from meterport.bootstrap import Services
 from meterport.services.open_export import Verified
 from meterport.services.readiness import readiness
-from meterport.settings import Settings
-from meterport.web import contract, docs, errors, meters, operations
+from meterport.settings import Settings, environment_of
+from meterport.web import contract, docs, errors, meters, operations, readings
 from meterport.web.contract_docs import DESCRIPTION
 from meterport.web.doc_parts import with_nulls
 from meterport.web.edge import LOOPBACK_HOSTS, Edge
+from meterport.web.import_process import ImportProcess
 
-ROUTERS = (contract.router, meters.router, operations.router)
+ROUTERS = (contract.router, meters.router, readings.router, operations.router)
 
 
 def create_app(services: Services, settings: Settings) -> FastAPI:
@@ -29,6 +30,8 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
     )
     app.state.services = services
     app.state.verified = Verified()
+    app.state.inbox = readings.Inbox(ImportProcess(environment_of(settings)))
+    app.state.upload_bytes = settings.max_upload_bytes
     app.state.readiness = readiness(
         archive=services.archive,
         objects=services.objects,
@@ -44,7 +47,8 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
     app.include_router(docs.router)
     app.add_api_route("/", index, include_in_schema=False)
     app.add_api_route("/openapi.json", openapi_json, include_in_schema=False)
-    app.add_middleware(Edge, hosts=_answered_hosts(settings))
+    uploads = {readings.PATH: settings.max_upload_bytes}
+    app.add_middleware(Edge, hosts=_answered_hosts(settings), uploads=uploads)
     return app
 
 

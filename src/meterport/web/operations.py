@@ -54,6 +54,7 @@ def get_capabilities(request: Request, services: ServicesOf) -> Response:
         "meters_per_export": services.limits.meters,
         "rows_per_export": services.limits.rows,
         "json_body_bytes": MAX_BODY_BYTES,
+        "upload_bytes": request.app.state.upload_bytes,
         "entries_per_page": MOST,
     }
     return JSONResponse(capabilities(limits))

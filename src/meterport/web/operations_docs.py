@@ -36,6 +36,7 @@ class ColumnKnown(BaseModel):
 class ImportKnown(BaseModel):
     name: str
     extensions: list[str]
+    media_types: list[str]
     options: list[str]
 
 
