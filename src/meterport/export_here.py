@@ -5,10 +5,8 @@ same home may take it, or parts of it. The command itself takes no other job.
 """
 
 import hashlib
-import os
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -152,7 +150,7 @@ def _working(settings: Settings, job_id: JobId) -> Iterator[Callable[[], None]]:
     What is yielded raises what ended the worker: there may be no other to wait for.
     """
     stopping = threading.Event()
-    at = workplace(settings, f"{os.getpid()}-{uuid.uuid4().hex}", stopping)
+    at = workplace(connect(settings), settings, stopping)
 
     def work() -> None:
         while not stopping.is_set():

@@ -1,25 +1,11 @@
-"""What OpenAPI says of errors: the envelope, and an example for every code."""
+"""What OpenAPI says of errors: an example for every code."""
 
-from typing import Any, Literal
+from meterport.web import doc_parts
+from meterport.web.doc_parts import Answers, Error, answer, refusals
 
-from pydantic import BaseModel
-
-from meterport.web.errors import STATUS
+__all__ = ["EVERYWHERE", "JOB_ID", "MESSAGES", "Error", "errors", "json_of"]
 
 JOB_ID = "6f1e9d3c-8a55-4c1b-9f0e-2b7c1d4e5a60"
-
-
-class Error(BaseModel):
-    code: str
-    message: str
-    details: str
-
-
-class ErrorBody(BaseModel):
-    status: Literal["error"]
-    message: str
-    error: Error
-    request_id: str
 
 
 MESSAGES = {
@@ -68,28 +54,10 @@ MESSAGES = {
 }
 
 
-def json_of(model: Any, description: str, **examples: object) -> dict[str, Any]:
-    named = {name: {"value": value} for name, value in examples.items()}
-    content = {"application/json": {"examples": named}}
-    return {"model": model, "description": description, "content": content}
+json_of = answer
+EVERYWHERE = tuple(doc_parts.EVERYWHERE)
 
 
-def errors(*codes: str) -> dict[int | str, dict[str, Any]]:
+def errors(*codes: str) -> Answers:
     """The envelope for each code, by status."""
-    by_status: dict[int | str, dict[str, object]] = {}
-    for code in codes:
-        message = MESSAGES[code]
-        body = {
-            "status": "error",
-            "message": message,
-            "error": {"code": code, "message": message, "details": ""},
-            "request_id": "0f6d3c9e5b1a4f7d8e2c6a9b3d5f7e10",
-        }
-        by_status.setdefault(STATUS[code], {})[code] = body
-    return {
-        status: json_of(ErrorBody, " · ".join(bodies), **bodies)
-        for status, bodies in by_status.items()
-    }
-
-
-EVERYWHERE = ("FORBIDDEN", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE")
+    return refusals({code: MESSAGES[code] for code in codes})

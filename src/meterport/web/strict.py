@@ -18,13 +18,16 @@ def check_fields(body: Mapping[str, object], known: Collection[str], *, under: s
             )
 
 
-def parameters_of(request: Request, known: Collection[str]) -> Mapping[str, str]:
-    """The query's, each at most once. Raises InvalidRequest."""
+def parameters_of(
+    request: Request, known: Collection[str], *, repeatable: Collection[str] = ()
+) -> Mapping[str, str]:
+    """The query's, each at most once, but those that are `repeatable`. Raises InvalidRequest."""
     found: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in known:
-            raise InvalidRequest(f"unknown parameter {shown(name)}; {hint(name, tuple(known))}")
-        if name in found:
+            others = hint(name, tuple(known)) if known else "this route has none"
+            raise InvalidRequest(f"unknown parameter {shown(name)}; {others}")
+        if name in found and name not in repeatable:
             raise InvalidRequest(f"the parameter {name} comes twice; say it once")
         found[name] = value
     return found
