@@ -29,10 +29,12 @@ class SqlFigures:
                 (ended - started).total_seconds()
                 for started, ended in connection.execute(_newest_completed())
             ]
-        queued = [row.oldest for row in by_state if row.state == JobState.QUEUED]
+        ages_s = [
+            (now - row.oldest).total_seconds() for row in by_state if row.state == JobState.QUEUED
+        ]
         return JobFigures(
             jobs=dict.fromkeys(JobState, 0) | {JobState(row.state): row.jobs for row in by_state},
-            oldest_queued_s=max(0.0, *((now - oldest).total_seconds() for oldest in queued), 0.0),
+            oldest_queued_s=max([0.0, *ages_s]),
             rows=sum(row.rows for row in by_state),
             size_bytes=sum(row.size_bytes for row in by_state),
             crashes=crashes,

@@ -54,8 +54,8 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(docs.router)
-    app.add_api_route("/", index, include_in_schema=False)
-    app.add_api_route("/openapi.json", openapi_json, include_in_schema=False)
+    for path, route in (("/", index), ("/openapi.json", openapi_json)):
+        app.add_api_route(path, route, methods=["GET", "HEAD"], include_in_schema=False)
     uploads = {readings.PATH: settings.max_upload_bytes}
     app.add_middleware(Edge, hosts=_answered_hosts(settings), uploads=uploads)
     return app
