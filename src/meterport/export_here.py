@@ -30,7 +30,7 @@ from meterport.domain.period import iso_utc
 from meterport.export_targets import STDOUT, Brought, Targets, Wanted, percent_bar, written
 from meterport.housekeeping import tidy
 from meterport.ports import JobStore
-from meterport.processes import check_told_to_stop
+from meterport.processes import stopped_only_where_asked
 from meterport.services.choose_meters import ALL
 from meterport.services.name_file import filename
 from meterport.services.open_export import Verified, finished_file, open_export
@@ -100,25 +100,26 @@ def _outcomes(request: ExportRequest) -> Sequence[Compression]:
 
 def _ended(services: Services, settings: Settings, request: ExportRequest) -> Job:
     """The job, worked on until it has a file. Raises MeterportRefused with its own reason."""
-    job = submit_export(
-        request,
-        jobs=services.jobs,
-        catalog=services.catalog,
-        dispatcher=services.dispatcher,
-        space=services.space,
-        limits=services.limits,
-    ).job
-    with (
-        _called_off_if_left(services.jobs, job.id),
-        _working(settings, job.id) as check,
-        percent_bar() as tell,
-    ):
-        while job.status is JobStatus.PENDING:
-            time.sleep(LOOK_S)
-            check_told_to_stop()
-            check()
-            job = _now(services.jobs, job.id)
-            tell(job.progress.percent if job.progress else 0)
+    with stopped_only_where_asked() as check_orders:
+        job = submit_export(
+            request,
+            jobs=services.jobs,
+            catalog=services.catalog,
+            dispatcher=services.dispatcher,
+            space=services.space,
+            limits=services.limits,
+        ).job
+        with (
+            _called_off_if_left(services.jobs, job.id),
+            _working(settings, job.id) as check_worker,
+            percent_bar() as tell,
+        ):
+            while job.status is JobStatus.PENDING:
+                time.sleep(LOOK_S)
+                check_orders()
+                check_worker()
+                job = _now(services.jobs, job.id)
+                tell(job.progress.percent if job.progress else 0)
     if job.error is not None:
         details = f" ({job.error.details})" if job.error.details else ""
         raise MeterportRefused(job.error.code, f"{job.error.message}{details}")
