@@ -29,6 +29,21 @@ def test_the_newest_comes_first_as_its_own_page_shows_it(client: TestClient) -> 
     assert items == [shown(client, second), shown(client, first)]
 
 
+def test_a_meter_has_its_own_exports_and_those_of_its_fleets(
+    client: TestClient, loaded: make.Home
+) -> None:
+    own, fleet = created(client), created(client, smart_meter_id=None, smart_meter_ids=["123", "A"])
+    created(client, smart_meter_id="A")
+
+    answer = client.get("/api/meters/123/exports", params={"limit": 1})
+    rest = client.get(answer.headers["Link"].partition(">")[0].removeprefix("<"))
+
+    assert [item["id"] for item in answer.json()["items"]] == [fleet]
+    assert [item["id"] for item in rest.json()["items"]] == [own]
+    assert_refused(client.get("/api/meters/-/exports"), 422, "INVALID_SMART_METER_ID")
+    assert_refused(client.get("/api/meters/123/exports?smart_meter_id=A"), 422, "INVALID_REQUEST")
+
+
 def test_a_fleet_in_a_list_tells_how_many_meters_it_has(
     client: TestClient, loaded: make.Home
 ) -> None:

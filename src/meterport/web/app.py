@@ -22,6 +22,7 @@ from meterport.web.watch import Watch
 ROUTERS = (
     contract.router,
     exports.router,
+    exports.of_meter,
     events.router,
     meters.router,
     readings.router,

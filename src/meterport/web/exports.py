@@ -54,6 +54,7 @@ FILTERS = ("smart_meter_id", "status", "format", "label", "created_after", "crea
 POLL = {"Retry-After": str(POLL_AFTER_S)}
 
 router = APIRouter(prefix="/api/exports")
+of_meter = APIRouter(prefix="/api/meters")
 
 
 async def object_if_any(request: Request) -> dict[str, object]:
@@ -99,7 +100,17 @@ def _estimated(request: ExportRequest, services: Services) -> Response:
 
 @router.get("", **docs.HISTORY)
 def history(request: Request, services: ServicesOf) -> Response:
-    parameters = parameters_of(request, (*FILTERS, *PARAMETERS))
+    return _page(request, services, parameters_of(request, (*FILTERS, *PARAMETERS)))
+
+
+@of_meter.get("/{smart_meter_id}/exports", **docs.OF_METER)
+def exports_of_meter(smart_meter_id: str, request: Request, services: ServicesOf) -> Response:
+    others = [name for name in FILTERS if name != "smart_meter_id"]
+    parameters = parameters_of(request, (*others, *PARAMETERS))
+    return _page(request, services, {**parameters, "smart_meter_id": smart_meter_id})
+
+
+def _page(request: Request, services: Services, parameters: Mapping[str, str]) -> Response:
     page = page_of(parameters, parts=2)
     found = services.history.page(_wanted(parameters), limit=page.limit, after=page.after)
     now = datetime.now(UTC)
@@ -163,6 +174,7 @@ def manifest(job_id: str, request: Request, services: ServicesOf) -> Response:
 
 
 add_twins(router)
+add_twins(of_meter)
 
 
 def _asked(body: Mapping[str, object]) -> Asked:

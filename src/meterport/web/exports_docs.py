@@ -176,6 +176,16 @@ CREATE: dict[str, Any] = {
     "openapi_extra": _body(NEW_EXPORT, required=True, january=_REQUEST, fleet=_FLEET),
 }
 
+_FILTERS: dict[str, Any] = {
+    "status": {"type": "string", "enum": [str(phase) for phase in Phase]},
+    "format": {"type": "string", "enum": list(FORMATS)},
+    "label": text_of("As a whole"),
+    "created_after": text_of("A date or date-time, in UTC unless it has an offset; included"),
+    "created_before": text_of("As created_after; not included"),
+    "limit": {"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL_LIMIT},
+    "cursor": text_of("The next_cursor of an earlier page"),
+}
+
 HISTORY: dict[str, Any] = {
     "operation_id": "list_exports",
     "summary": "Earlier exports, the newest first",
@@ -184,15 +194,15 @@ HISTORY: dict[str, Any] = {
         **errors("INVALID_REQUEST", "INVALID_SMART_METER_ID", "UNSUPPORTED_FORMAT", *EVERYWHERE),
     },
     "openapi_extra": _parameters(
-        smart_meter_id=METER | {"description": "Also fleets that it is one of"},
-        status={"type": "string", "enum": [str(phase) for phase in Phase]},
-        format={"type": "string", "enum": list(FORMATS)},
-        label=text_of("As a whole"),
-        created_after=text_of("A date or date-time, in UTC unless it has an offset; included"),
-        created_before=text_of("As created_after; not included"),
-        limit={"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL_LIMIT},
-        cursor=text_of("The next_cursor of an earlier page"),
+        smart_meter_id=METER | {"description": "Also fleets that it is one of"}, **_FILTERS
     ),
+}
+
+OF_METER: dict[str, Any] = {
+    "operation_id": "list_exports_of_meter",
+    "summary": "Earlier exports of a meter, alone or in a fleet, the newest first",
+    "responses": HISTORY["responses"],
+    "openapi_extra": _parameters(**_FILTERS),
 }
 
 DETAIL: dict[str, Any] = {
