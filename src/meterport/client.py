@@ -25,6 +25,9 @@ WAIT_S = 1
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 30.0
 PATIENCE_S = 60.0
+TIMES_IN_VAIN = 3
+"""So often a download may break off at the same byte."""
+
 HTTP = ("http://", "https://")
 PASSES = frozenset({429, 502, 503, 504})
 """Statuses after which the same request may succeed."""
@@ -123,8 +126,9 @@ class Client:
         """
         fetched = _Fetched(file)
         patience = _Patience(self._patience_s)
+        in_vain = 0
         while not fetched.is_whole:
-            before = fetched.size
+            before, answer = fetched.size, None
             try:
                 with self._open(f"/api/export/download/{job_id}", headers=fetched.rest()) as answer:
                     fetched.begin(answer)
@@ -132,7 +136,11 @@ class Client:
                         fetched.take(sent)
             except (OSError, HTTPException) as error:
                 if fetched.size > before:
-                    patience = _Patience(self._patience_s)
+                    patience, in_vain = _Patience(self._patience_s), 0
+                elif answer is not None:
+                    in_vain += 1
+                if in_vain == TIMES_IN_VAIN:
+                    raise _damaged() from error  # so it ends where the bytes are not those written
                 patience.wait(error)
         fetched.check()
 
@@ -242,13 +250,17 @@ class _Fetched:
         """Raises MeterportRefused for bytes that are not those which the service wrote."""
         told = _SHA256.fullmatch(self._expected)
         if told is None or base64.b64decode(told[1]) != self._sha256.digest():
-            raise MeterportRefused("EXPORT_DAMAGED", "the download is not what the service wrote")
+            raise _damaged()
 
     def _begin_anew(self) -> None:
         self._file.seek(0)
         self._file.truncate()
         self._sha256 = hashlib.sha256()
         self.size = 0
+
+
+def _damaged() -> MeterportRefused:
+    return MeterportRefused("EXPORT_DAMAGED", "the download is not what the service wrote")
 
 
 class _Redirected(urllib.request.HTTPRedirectHandler):
