@@ -11,14 +11,18 @@ from typing import IO, TYPE_CHECKING, Any
 from meterport.adapters.local_disk import LocalDisk
 from meterport.adapters.local_dispatch import LocalDispatch, SocketWakeups
 from meterport.adapters.local_files import LocalFiles
+from meterport.adapters.local_uploads import LocalUploads
 from meterport.adapters.profile_checkup import ProfileCheckup
 from meterport.adapters.sql_checkup import SqlCheckup
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_erasures import SqlErasures, detach
+from meterport.adapters.sql_figures import SqlFigures
+from meterport.adapters.sql_history import SqlHistory
 from meterport.adapters.sql_job_archive import SqlJobArchive
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_leases import SqlLeases
 from meterport.adapters.sql_meters import SqlMeters
+from meterport.adapters.sql_presence import SqlPresence
 from meterport.adapters.sql_schema import REVISIONS, check, revision, upgrade
 from meterport.adapters.sqlite_backup import SqliteBackup
 from meterport.domain.errors import SourceUnavailable, StartRefused
@@ -39,6 +43,8 @@ from meterport.ports import (
     Space,
     Wakeups,
 )
+from meterport.ports.history import History
+from meterport.ports.overview import Disk, JobCounts, MeterPages, Presence, Uploads
 from meterport.services.choose_meters import Limits
 from meterport.services.erase_meter import erase_meter
 from meterport.services.refresh_meters import refresh_meters
@@ -55,20 +61,27 @@ if TYPE_CHECKING:
 MARKER = "restore-under-way"
 SQLITE = "sqlite:///"
 HOME_LOCK = "home.lock"
+UPLOADS = "uploads"
 
 
 @dataclass(frozen=True)
 class Services:
     jobs: JobStore
     archive: JobArchive
+    history: History
     leases: Leases
+    presence: Presence
     dispatcher: Dispatcher
     source: ReadingSource
     readings: ReadingStore
     upkeep: ReadingUpkeep
     catalog: MeterCatalog
+    meter_pages: MeterPages
     objects: ObjectStore
     space: Space
+    disk: Disk
+    counts: JobCounts
+    uploads: Uploads
     checkups: list[Checkup]
     copier: DatabaseCopier
     erasures: Erasures
@@ -131,11 +144,16 @@ def _connected(settings: Settings, database: Database) -> Services:
     return Services(
         jobs=SqlJobs(database),
         archive=SqlJobArchive(database),
+        history=SqlHistory(database),
         leases=SqlLeases(database),
+        presence=SqlPresence(database),
         dispatcher=_dispatcher(settings, database),
         **_readings(settings, database, space),
         objects=_objects(settings, space),
         space=space,
+        disk=space,
+        counts=SqlFigures(database),
+        uploads=LocalUploads(settings.data / UPLOADS, space),
         checkups=[profile(settings), SqlCheckup(database), space, *_servers(settings)],
         copier=SqliteBackup(database),
         erasures=SqlErasures(database),
@@ -188,11 +206,19 @@ def _readings(settings: Settings, database: Database, space: Space) -> dict[str,
         from meterport.sources.postgres import PostgresSource, ReadOnly
 
         table = PostgresSource(settings.readings_url)
-        return {"source": table, "catalog": table, "readings": ReadOnly(), "upkeep": ReadOnly()}
+        return {
+            "source": table,
+            "catalog": table,
+            "meter_pages": table,
+            "readings": ReadOnly(),
+            "upkeep": ReadOnly(),
+        }
     files = _table_files(settings)
+    meters = SqlMeters(database)
     return {
         "source": DeltaSource(files),
-        "catalog": SqlMeters(database),
+        "catalog": meters,
+        "meter_pages": meters,
         "readings": DeltaReadings(files, space=space),
         "upkeep": DeltaUpkeep(files),
     }

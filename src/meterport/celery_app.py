@@ -9,13 +9,13 @@ Polars.
 """
 
 import os
-import uuid
+import threading
 from functools import cache
 from multiprocessing import get_context
 from typing import Any
 
 import structlog
-from celery.signals import setup_logging, worker_shutting_down
+from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
 
 from meterport.adapters.celery_dispatch import TASK, broker, check_url
 from meterport.domain.errors import MeterportError, StartRefused
@@ -36,6 +36,7 @@ def _settings() -> Settings:
 
 settings = _settings()
 app = broker(settings.broker_url)
+CONNECT_AGAIN_S = 5.0
 # Shared with forked children: set in the parent, seen at work.
 _stopping = get_context("fork").Event()
 log = structlog.get_logger()
@@ -49,6 +50,18 @@ def _logs(**_: Any) -> None:
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _stop(**_: Any) -> None:
     _stopping.set()
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _show_up(**_: Any) -> None:
+    """Beside what Celery does, which gives a new process seconds: this loads what jobs need."""
+    threading.Thread(target=_announced, args=(os.getpid(),), daemon=True).start()
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def _show_up_with_threads(sender: Any, **_: Any) -> None:
+    if not type(sender.pool).__module__.endswith("prefork"):
+        _show_up()
 
 
 @app.task(name=TASK)  # type: ignore[untyped-decorator]
@@ -67,6 +80,22 @@ def work(lane: str, job_id: str) -> bool:
 @cache
 def _workplace(pid: int) -> Any:
     """One a process, however many threads it has."""
+    from meterport.bootstrap import connect
     from meterport.worker import workplace
 
-    return workplace(settings, f"{pid}-{uuid.uuid4().hex}", _stopping)
+    services = connect(settings)
+    at = workplace(services, settings, _stopping)
+    services.presence.announce(at.lease.worker_id)
+    return at
+
+
+def _announced(pid: int) -> None:
+    """Others see the process as soon as the database can be reached."""
+    while not _stopping.is_set():
+        try:
+            _workplace(pid)
+        except MeterportError as error:
+            log.warning("worker_waits", code=error.code, reason=error.message)
+            _stopping.wait(CONNECT_AGAIN_S)
+        else:
+            return

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from meterport.settings import PREFIX, SECRETS, Settings
+from meterport.settings import Settings, environment_of
 
 STOP_GRACE_S = 30.0
 LONGEST_PAUSE_S = 10.0
@@ -31,7 +31,7 @@ class Children:
     """One that ends is started again, after a pause that grows if it ended soon."""
 
     def __init__(self, settings: Settings, children: Sequence[Child]) -> None:
-        self._environment = _environment(settings)
+        self._environment = environment_of(settings)
         self._first_pause_s = settings.worker_restart_s
         self._stopping = threading.Event()
         self._running: set[subprocess.Popen[bytes]] = set()
@@ -109,17 +109,3 @@ class Children:
             if process.poll() is None:
                 log.warning("child_killed", pid=process.pid)
                 process.kill()
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    """The settings as a child process reads them, also those that came by option.
-
-    Secrets come from the environment alone, which the child has too.
-    """
-    given = settings.model_dump(mode="json", exclude_defaults=True, exclude=SECRETS)
-    own = {f"{PREFIX}{name.upper()}": _as_variable(value) for name, value in given.items()}
-    return dict(os.environ) | own
-
-
-def _as_variable(value: object) -> str:
-    return ",".join(value) if isinstance(value, list) else str(value)

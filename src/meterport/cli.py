@@ -15,7 +15,7 @@ import typer
 from meterport import __version__
 from meterport.cli_base import Data, Json, LogLevel, home, say, settings_of
 from meterport.cli_export import export
-from meterport.cli_import import import_
+from meterport.cli_import import import_, receive
 from meterport.client import MeterportRefused
 from meterport.domain.errors import MeterportError
 from meterport.domain.jobs import Lane
@@ -34,6 +34,7 @@ app.add_typer(config, name="config")
 app.add_typer(jobs, name="jobs")
 app.command()(export)
 app.command("import")(import_)
+app.command(hidden=True)(receive)
 
 
 def main() -> None:

@@ -1,24 +1,33 @@
 """The command `meterport export`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from meterport.cli_base import Data, Json, home, say
 from meterport.processes import stop_as_on_ctrl_c
-from meterport.settings import Settings
+
+if TYPE_CHECKING:
+    from meterport.export_targets import Targets, Wanted
+
+
+Meters = Annotated[
+    list[str], typer.Argument(metavar="METER...", help="One, or several, or the word all.")
+]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="- is standard output.")
+]
+Manifest = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the manifest there; - as above.")
+]
 
 
 def export(
-    meters: Annotated[
-        list[str], typer.Argument(metavar="METER...", help="One, or several, or the word all.")
-    ],
+    meters: Meters,
     start: Annotated[str, typer.Option("--from", metavar="TIME", help="Date or date-time.")],
     end: Annotated[str, typer.Option("--to", metavar="TIME", help="The same; not included.")],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="- is standard output.")
-    ] = None,
+    output: Output = None,
     format_: Annotated[str, typer.Option("--format", help="csv, json, ndjson, xml …")] = "csv",
     compression: Annotated[str, typer.Option(help="none, gzip, zstd or auto.")] = "none",
     columns: Annotated[str | None, typer.Option(help="Names with commas between them.")] = None,
@@ -34,15 +43,16 @@ def export(
     line_end: Annotated[str | None, typer.Option(help="Of CSV: lf or crlf.")] = None,
     layout: Annotated[str, typer.Option(help="one_file or file_per_meter.")] = "one_file",
     as_of: Annotated[int | None, typer.Option(help="Version of the readings.")] = None,
-    manifest: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the manifest there; - as above.")
-    ] = None,
+    manifest: Manifest = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="Ask that service, not a home here.")
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Export readings to a file, here and now."""
-    from meterport import export_here
+    """Export readings to a file, here and now or from a service."""
+    from meterport.export_targets import Targets, Wanted
 
     words: dict[str, object] = {
         "columns": None if columns is None else [name.strip() for name in columns.split(",")],
@@ -55,16 +65,22 @@ def export(
         "layout": layout,
         "as_of": as_of,
     }
-    wanted = export_here.Wanted(meters, start, end, format_, compression, words)
-    targets = export_here.Targets(output, manifest, overwrite=force)
-    if said := export_here.run(_home(data), wanted, targets, as_json=as_json):
+    wanted = Wanted(meters, start, end, format_, compression, words)
+    targets = Targets(output, manifest, overwrite=force)
+    if said := _run(wanted, targets, server=server, data=data, as_json=as_json):
         say(said)
 
 
-def _home(data: Path | None) -> Settings:
-    """Nothing half is left on it, also when the command is told to stop."""
+def _run(
+    wanted: "Wanted", targets: "Targets", *, server: str | None, data: Path | None, as_json: bool
+) -> str | None:
+    """Nothing half is left, also when the command is told to stop."""
+    from meterport import export_here, export_there
+
     stop_as_on_ctrl_c()
-    return home(data=data, log_level="error")
+    if server is not None:
+        return export_there.run(server, wanted, targets, as_json=as_json)
+    return export_here.run(home(data=data, log_level="error"), wanted, targets, as_json=as_json)
 
 
 def _csv_words(

@@ -1,13 +1,13 @@
 """The command `meterport import`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
 
 from meterport.cli_base import Data, Json, home, say
-
-LONGEST_INTERVAL_S = 31 * 86_400
+from meterport.domain.period import LONGEST_INTERVAL_S
 
 Files = Annotated[
     list[Path],
@@ -83,8 +83,9 @@ def import_(
 ) -> None:
     """Import readings, all files as one version or nothing."""
     from meterport import import_here
+    from meterport.services.import_options import Said, options
 
-    said = import_here.Said(
+    said = Said(
         maps=map_ or (),
         meter=meter,
         timezone=timezone,
@@ -102,6 +103,12 @@ def import_(
         wide=wide,
         skip_bad_rows=skip_bad_rows,
     )
-    options = import_here.options(said)
-    report = import_here.run(home(data=data), files, options)
+    report = import_here.run(home(data=data), files, options(said))
     say(import_here.as_json(report) if as_json else import_here.as_text(report))
+
+
+def receive(file: Path, data: Data = None) -> None:
+    """Import a file that was sent to the API; what was said of it comes on stdin."""
+    from meterport import import_here
+
+    say(import_here.receive(home(data=data), file, sys.stdin.read()))

@@ -51,7 +51,7 @@ def run_again(settings: Settings, job_id: str) -> str:
         dispatcher=services.dispatcher,
         space=services.space,
         limits=services.limits,
-    )
+    ).job
     return job.id
 
 
@@ -111,6 +111,7 @@ def _as_dict(job: Job) -> dict[str, object]:
         "format": job.request.format,
         "compression": job.request.compression,
         "options": job.request.options.words(),
+        "label": job.request.label,
         "status": job.status,
         "created_at": iso_utc(job.created_at),
         "updated_at": iso_utc(job.updated_at),

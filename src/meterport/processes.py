@@ -3,7 +3,7 @@
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 
@@ -51,7 +51,7 @@ def stop_signals() -> Iterator[StopFlag]:
     yield flag
 
 
-_told_to_stop = False
+_orders = {"told": False, "deferred": False}
 
 
 def stop_as_on_ctrl_c() -> None:
@@ -61,13 +61,26 @@ def stop_as_on_ctrl_c() -> None:
             signal.signal(number, _stop)
 
 
-def check_told_to_stop() -> None:
-    """Raises KeyboardInterrupt once more: Python drops one that meets a destructor."""
-    if _told_to_stop:
+@contextmanager
+def stopped_only_where_asked() -> Iterator[Callable[[], None]]:
+    """In the block an order to stop takes effect where what is yielded is called.
+
+    Elsewhere it is raised wherever the program is: in the middle of a transaction, which then
+    keeps its locks until the error is forgotten, or in a destructor, where Python drops it.
+    """
+    _orders["deferred"] = True
+    try:
+        yield _check
+    finally:
+        _orders["deferred"] = False
+
+
+def _check() -> None:
+    if _orders["told"]:
         raise KeyboardInterrupt
 
 
 def _stop(*_: object) -> None:
-    global _told_to_stop
-    _told_to_stop = True
-    raise KeyboardInterrupt
+    _orders["told"] = True
+    if not _orders["deferred"]:
+        raise KeyboardInterrupt

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -20,6 +21,8 @@ from meterport.durable import make_folder
 from meterport.processes import StopFlag
 from meterport.settings import PREFIX, Settings
 from meterport.web.app import create_app
+from meterport.web.deadlines import Punctual
+from meterport.web.watch import Watch
 
 
 def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
@@ -64,15 +67,21 @@ def _base_url(listener: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """Says when it was told to stop, which is long before the last download has ended."""
+    """Says when it was told to stop, which is long before the last download has ended.
+
+    Who waits for a job is answered then, so that nobody holds the service up.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.told_to_stop = StopFlag()
+        app: Any = config.app
+        self._watch: Watch = app.state.watch
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         self.told_to_stop.set()
+        self._watch.stop()
 
 
 @contextmanager
@@ -121,6 +130,7 @@ def is_loopback(host: str) -> bool:
 def api_config(services: Services, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(services, settings),
+        http=Punctual,
         log_config=None,
         access_log=False,
         lifespan="off",

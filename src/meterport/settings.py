@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     max_rows: Annotated[
         int, Field(ge=1, le=2**31 - 1, description="Rows of one export, at most, as expected")
     ] = 1_000_000_000
+    max_upload_bytes: Annotated[
+        int, Field(ge=1, description="Bytes of a file sent to POST /api/readings, at most")
+    ] = 1 << 30
     worker_restart_s: Annotated[
         float, Field(ge=0, le=10, description="Seconds before a dead worker is started again")
     ] = 0.1
@@ -236,6 +239,20 @@ def load_settings(**given: Any) -> Settings:
             for e in error.errors(include_input=False, include_url=False)
         ]
         raise StartRefused("\n".join(lines)) from error
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The settings as a child process reads them, also those that came by option.
+
+    Secrets come from the environment alone, which the child has too.
+    """
+    given = settings.model_dump(mode="json", exclude_defaults=True, exclude=SECRETS)
+    own = {f"{PREFIX}{name.upper()}": _as_variable(value) for name, value in given.items()}
+    return dict(os.environ) | own
+
+
+def _as_variable(value: object) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)
 
 
 def without_passwords(text: str) -> str:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import structlog
 
-from meterport.bootstrap import connect, wakeups
+from meterport.bootstrap import Services, connect, wakeups
 from meterport.domain.errors import MeterportError
 from meterport.domain.jobs import Lane, Lease
 from meterport.ports import Stopping
@@ -30,17 +30,20 @@ def run_worker(
     On SIGTERM a running job is handed back; another worker takes it at once.
     """
     with stop_signals() as stopping:
-        at = workplace(settings, f"{os.getpid()}-{uuid.uuid4().hex}", stopping)
+        services = connect(settings)
+        at = workplace(services, settings, stopping)
         woken = wakeups(settings, wake_fd)
+        leave = services.presence.announce(at.lease.worker_id)
         log.info("worker_ready")
         while not stopping.is_set() and has_parent(parent):
             if not _worked(at, lanes):
                 woken.wait(others=[stopping.fileno()], timeout_s=POLL_S)
+        leave()
     log.info("worker_stopped")
 
 
-def workplace(settings: Settings, worker_id: str, stopping: Stopping) -> Workplace:
-    services = connect(settings)
+def workplace(services: Services, settings: Settings, stopping: Stopping) -> Workplace:
+    worker_id = f"{os.getpid()}-{uuid.uuid4().hex}"
     return Workplace(
         jobs=services.jobs,
         source=services.source,

@@ -33,6 +33,7 @@ class Proxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.store = urlsplit(endpoint).netloc
         self.choose: Chooser = lambda method, path: ""
+        self.cut_at: Callable[[int], int] = lambda size: size // 2
         self.faults: Counter[str] = Counter()
         self._counting = threading.Lock()
 
@@ -94,6 +95,18 @@ class _Handler(BaseHTTPRequestHandler):
         self._asked(body)
         self.reset(body)
 
+    def cut_off(self, body: bytes) -> None:
+        """The answer begins, and breaks off somewhere."""
+        status, headers, content = self._asked(body)
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in OF_ONE_HOP:
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content[: self.server.cut_at(len(content))])
+        self.wfile.flush()
+        self.close_connection = True
+
     def _asked(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(self.server.store, timeout=WITHIN_S)
         try:
@@ -129,6 +142,7 @@ FAULTS: Mapping[str, Callable[[_Handler, bytes], None]] = {
         _Handler.forbidden,
         _Handler.reset,
         _Handler.reply_lost,
+        _Handler.cut_off,
     )
 }
 

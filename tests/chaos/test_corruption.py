@@ -130,7 +130,7 @@ class Exports:
             catalog=s.catalog,
             dispatcher=s.dispatcher,
             space=s.space,
-        )
+        ).job
         self.home.work()
         before, after = s.jobs.get(job_id), s.jobs.get(again.id)
         assert before is not None
@@ -161,7 +161,7 @@ def test_a_service_that_compares_no_digest_is_caught(
     broken = chaos.toothless("no_digest")
     monkeypatch.setattr(open_export.Verified, "has", lambda *_: True)
 
-    damage_exports(broken, tmp_path, rounds=2)
+    damage_exports(broken, tmp_path, rounds=4)
 
     assert any("flip" in accident for accident in broken.found)
 

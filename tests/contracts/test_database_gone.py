@@ -14,10 +14,12 @@ from sqlalchemy.pool import QueuePool
 from meterport.adapters import sql_database
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_erasures import SqlErasures
+from meterport.adapters.sql_figures import SqlFigures
 from meterport.adapters.sql_job_archive import SqlJobArchive
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_leases import SqlLeases
 from meterport.adapters.sql_meters import SqlMeters
+from meterport.adapters.sql_presence import SqlPresence
 from meterport.adapters.sql_schema import upgrade
 from meterport.adapters.sql_tables import jobs as jobs_table
 from meterport.domain.errors import InternalError, ServiceUnavailable
@@ -55,6 +57,9 @@ CALLS: Mapping[str, Callable[[Database, Job], object]] = {
     "forget": lambda db, job: SqlJobArchive(db).forget(older_than=timedelta(0)),
     "meter": lambda db, job: SqlMeters(db).get("123"),
     "meters": lambda db, job: SqlMeters(db).all(),
+    "page": lambda db, job: SqlMeters(db).page(prefix="", after="", limit=1),
+    "figures": lambda db, job: SqlFigures(db).figures(),
+    "workers": lambda db, job: SqlPresence(db).workers(),
     "version": lambda db, job: SqlMeters(db).version(),
     "add_meters": lambda db, job: SqlMeters(db).add([], version=1),
     "writing": lambda db, job: _writing(db),

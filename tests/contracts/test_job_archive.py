@@ -56,6 +56,15 @@ def needed(archive: JobArchive, job: Job, attempts: Collection[int]) -> list[int
     return sorted(int(key.rpartition("/")[2]) for key in keys)
 
 
+def test_some_jobs_are_told_as_each_would_be(jobs: JobStore, archive: JobArchive) -> None:
+    done, waiting = completed(jobs), add(jobs)
+
+    found = archive.some([done.id, waiting.id, NOBODYS])
+
+    assert found == {done.id: get(jobs, done), waiting.id: get(jobs, waiting)}
+    assert archive.some([]) == {}
+
+
 def test_only_the_newest_attempt_is_needed_while_it_lives(
     jobs: JobStore, archive: JobArchive
 ) -> None:

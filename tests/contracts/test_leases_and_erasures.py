@@ -1,6 +1,7 @@
 """Named leases and the list of erased meters, over every database that there is."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -165,6 +166,20 @@ def test_an_erasure_takes_what_errors_tell_of_the_meters_readings(
     assert get(jobs, others).error == JobError(
         "FORMAT_CANNOT_HOLD", "Meter other: 0.5", "Choose another format"
     )
+
+
+@pytest.mark.parametrize("fleet", [(), ("122", "123")], ids=["alone", "in a fleet"])
+def test_an_erasure_takes_what_users_wrote_of_the_meters_exports(
+    erasures: Erasures, jobs: JobStore, database: Database, fleet: tuple[str, ...]
+) -> None:
+    request = ExportRequest.of_fleet(fleet, make.period()) if fleet else make.request("123")
+    jobs.add(replace(request, label="for Mrs Smith"), owner="owner")
+    other = jobs.add(replace(make.request("other"), label="for the shop"), owner="owner").job
+
+    erasures.begin("123")
+
+    assert "Smith" not in everything(database)
+    assert get(jobs, other).request.label == "for the shop"
 
 
 def everything(database: Database) -> str:

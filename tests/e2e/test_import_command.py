@@ -15,9 +15,9 @@ from typing import TypeVar
 import pytest
 
 from meterport.domain.errors import ImportRefused
-from meterport.import_here import Said, options
 from meterport.importers import csv
 from meterport.importers.options import ImportOptions
+from meterport.services.import_options import Said, options
 from meterport.services.import_readings import ImportReport, import_files
 from tests import make
 

@@ -58,6 +58,20 @@ def test_an_export_goes_through_celery_to_the_object_store(machines: Machines, p
     assert (job.attempt, job.crashes) == (1, 0)
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_celery_worker_shows_that_it_is_there_before_its_first_job(
+    machines: Machines, pool: str
+) -> None:
+    api = machines.api()
+    before = api.get("/readyz")
+
+    machines.celery(pool)
+
+    wait_until(lambda: api.get("/readyz").status_code == 200)
+    assert before.status_code == 503
+    assert before.json()["checks"]["workers"] == "no worker"
+
+
 def test_a_machine_begins_without_a_data_folder(machines: Machines, valkey: Valkey) -> None:
     own = {"METERPORT_DATA": str(machines.folder / "own")}
     api = machines.api()

@@ -103,6 +103,7 @@ def test_jobs_are_listed_as_json(service: Service) -> None:
         "format": "csv",
         "compression": "none",
         "options": {},
+        "label": None,
         "status": "completed",
         "attempt": 1,
         "crashes": 0,

@@ -233,6 +233,12 @@ def _is_due(number: signal.Signals, pid: int) -> bool:
     return bool(int(status["ShdPnd"], 16) >> (number - 1) & 1)
 
 
+def test_a_service_is_ready_as_soon_as_its_workers_are_there(service: Service) -> None:
+    wait_until(lambda: service.http.get("/readyz").status_code == 200)
+
+    wait_until(lambda: "meterport_workers 2" in service.http.get("/metrics").text.splitlines())
+
+
 def is_ready(service: Service) -> bool:
     return True  # running() has read the line that says so, and nothing else
 

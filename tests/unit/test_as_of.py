@@ -66,7 +66,7 @@ def again(home: make.Home, job: Job) -> Job:
         catalog=s.catalog,
         dispatcher=s.dispatcher,
         space=s.space,
-    )
+    ).job
 
 
 def test_made_at_is_when_the_whole_version_was_made_whatever_meter_it_was_made_for(

@@ -144,5 +144,13 @@ def test_docs_need_no_other_server(client: TestClient) -> None:
     assert_refused(client.get("/docs/other.js"), 404, "ROUTE_NOT_FOUND")
 
 
+@pytest.mark.parametrize("path", ["/", "/openapi.json", "/docs", "/docs/start.js"])
+def test_whatever_can_be_got_can_be_asked_for_its_headers(client: TestClient, path: str) -> None:
+    head = client.head(path)
+
+    assert head.status_code == 200
+    assert head.headers["Content-Type"] == client.get(path).headers["Content-Type"]
+
+
 def test_the_front_door_points_to_the_docs(client: TestClient) -> None:
     assert client.get("/").json()["docs"] == "/docs"

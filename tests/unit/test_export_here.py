@@ -25,7 +25,7 @@ from meterport.domain.errors import (
     StartRefused,
 )
 from meterport.domain.jobs import Job, JobStatus
-from meterport.export_here import STDOUT, Targets, Wanted
+from meterport.export_targets import STDOUT, Targets, Wanted
 from meterport.services.open_export import finished_file
 from tests import make
 from tests.unit.exports import encode_with, now, submitted

@@ -247,7 +247,7 @@ def test_a_rerun_asks_for_the_same_meters_at_the_same_version(
         catalog=s.catalog,
         dispatcher=s.dispatcher,
         space=s.space,
-    )
+    ).job
     work(loaded)
 
     assert get(client, again) == get(client, job)

@@ -368,7 +368,7 @@ def test_every_option_of_the_command_is_used_in_an_example() -> None:
 
     left = set(command_options()) - used
 
-    assert left == {"--data", "--json", "--force", "--output"}
+    assert left == {"--data", "--json", "--force", "--output", "--server"}
     assert "-o" in used
 
 

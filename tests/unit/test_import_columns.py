@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meterport import import_here
 from meterport.domain.errors import ImportRefused
 from meterport.domain.readings import READING_SCHEMA
 from meterport.importers import importer_for
 from meterport.importers.base import FileReport
 from meterport.importers.options import ImportOptions
+from meterport.services import import_options
 from tests import make
 
 BAD_TIME = (
@@ -32,7 +32,7 @@ NO_OFFSET = (
 def options(
     *maps: str, meter: str | None = None, timezone: str | None = None, interval_s: int | None = None
 ) -> ImportOptions:
-    return import_here.options(import_here.Said(maps, meter, timezone, interval_s))
+    return import_options.options(import_options.Said(maps, meter, timezone, interval_s))
 
 
 def read(path: Path, chosen: ImportOptions, report: FileReport | None = None) -> pl.DataFrame:

@@ -10,10 +10,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from meterport.domain.errors import ImportRefused
-from meterport.import_here import Said, options
 from meterport.importers import csv
 from meterport.importers.base import FileReport
 from meterport.importers.options import ImportOptions
+from meterport.services.import_options import Said, options
 from tests import make
 from tests.unit.feeds import read, refusal
 

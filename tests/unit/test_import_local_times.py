@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meterport.import_here import Said, options
 from meterport.importers import csv
 from meterport.importers.base import FileReport
+from meterport.services.import_options import Said, options
 from tests import make
 from tests.unit.feeds import read, refusal
 

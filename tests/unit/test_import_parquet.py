@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from meterport import import_here
 from meterport.domain.errors import ImportRefused
 from meterport.domain.period import Period
 from meterport.domain.readings import KEY, READING_SCHEMA, SMART_METER_ID
 from meterport.importers import importer_for, parquet
 from meterport.importers.base import FileReport
 from meterport.importers.options import ImportOptions
+from meterport.services import import_options
 from meterport.services.import_readings import import_files
 from tests import make
 
@@ -38,7 +38,7 @@ def file(folder: Path, frame: pl.DataFrame) -> Path:
 
 
 def options(*maps: str, timezone: str | None = None) -> ImportOptions:
-    return import_here.options(import_here.Said(maps, timezone=timezone))
+    return import_options.options(import_options.Said(maps, timezone=timezone))
 
 
 def read(

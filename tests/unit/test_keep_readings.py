@@ -67,7 +67,7 @@ def rerun(home: make.Home, job_id: str) -> Job:
         catalog=s.catalog,
         dispatcher=s.dispatcher,
         space=s.space,
-    )
+    ).job
 
 
 def energy_kwh(home: make.Home, job: Job) -> list[str]:

@@ -8,12 +8,32 @@ from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
 from meterport.web.errors import STATUS
+from meterport.web.exports import FIELDS
 from tests import make
+from tests.unit import rich
 
 OPERATIONS = {
     "create_export": {202, 400, 403, 413, 415, 422, 500, 503, 507},
     "get_export_status": {200, 403, 404, 500, 503},
     "download_export": {200, 206, 304, 307, 403, 404, 409, 410, 416, 500, 503},
+    "submit_export": {200, 202, 400, 403, 404, 410, 413, 415, 422, 500, 503, 507},
+    "list_exports": {200, 403, 422, 500, 503},
+    "list_exports_of_meter": {200, 403, 422, 500, 503},
+    "get_export": {200, 403, 404, 500, 503},
+    "delete_export": {204, 403, 404, 500, 503},
+    "cancel_export": {200, 403, 404, 409, 500, 503},
+    "rerun_export": {202, 400, 403, 404, 413, 415, 422, 500, 503, 507},
+    "get_export_manifest": {200, 403, 404, 409, 410, 500, 503},
+    "watch_export": {200, 403, 404, 500, 503},
+    "post_readings": {200, 403, 409, 413, 415, 422, 500, 503, 507},
+    "get_liveness": {200, 403, 500},
+    "get_readiness": {200, 403, 500, 503},
+    "get_metrics": {200, 403, 500, 503},
+    "get_capabilities": {200, 403, 422, 500, 503},
+    "list_meters": {200, 403, 422, 500, 503},
+    "get_meter": {200, 403, 404, 422, 500, 503},
+    "get_coverage": {200, 403, 404, 422, 500, 503},
+    "get_preview": {200, 403, 404, 422, 500, 503},
 }
 
 
@@ -37,7 +57,7 @@ def test_the_document_is_valid(document: dict[str, object]) -> None:
     validate(document)
 
 
-def test_the_three_endpoints_list_every_status(document: dict[str, object]) -> None:
+def test_every_endpoint_lists_every_status(document: dict[str, object]) -> None:
     found = {
         name: {int(status) for status in operation["responses"]}  # type: ignore[attr-defined]
         for name, operation in operations(document).items()
@@ -87,6 +107,32 @@ def test_the_example_request_works_as_printed(
 
     assert answer.status_code == 202
     assert example == make.body()
+
+
+@pytest.mark.parametrize("operation", ["submit_export", "rerun_export"])
+def test_the_example_bodies_of_exports_are_allowed_and_accepted(
+    operation: str, client: TestClient, loaded: make.Home, document: dict[str, object]
+) -> None:
+    described = operations(document)[operation]["requestBody"]
+    content = described["content"]["application/json"]  # type: ignore[index]
+    path = "/api/exports"
+    if operation == "rerun_export":
+        path = f"{client.post(path, json=rich.body()).headers['Location']}/rerun"
+
+    for example in content["examples"].values():
+        Draft202012Validator(content["schema"]).validate(example["value"])
+        assert client.post(path, json=example["value"]).status_code == 202
+
+
+def test_the_described_request_has_the_fields_that_are_read(document: dict[str, object]) -> None:
+    body = operations(document)["submit_export"]["requestBody"]
+    schema = body["content"]["application/json"]["schema"]  # type: ignore[index]
+    known = Draft202012Validator(schema)
+
+    assert tuple(schema["properties"]) == FIELDS
+    assert known.is_valid(rich.echo(label="x"))
+    assert not known.is_valid(rich.body(formt="csv"))
+    assert not known.is_valid(rich.body(smart_meter_ids=["A"]))
 
 
 def test_a_request_says_every_format_and_compression(document: dict[str, object]) -> None:

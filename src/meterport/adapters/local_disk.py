@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from meterport.domain.errors import StorageFull
+from meterport.domain.errors import StorageFull, StorageUnavailable
+from meterport.domain.figures import DiskSpace
 from meterport.domain.findings import Finding, error, ok, warning
 
 SHARE = 0.05
@@ -32,6 +33,12 @@ class LocalDisk:
             return self._reserve_bytes
         stat = os.statvfs(folder)
         return min(int(stat.f_blocks * stat.f_frsize * SHARE), LARGEST_SHARE_BYTES)
+
+    def scarcest(self) -> DiskSpace:
+        if not all(map(Path.is_dir, self._folders)):
+            raise StorageUnavailable("A folder of the service is missing")
+        spaces = [DiskSpace(free_bytes(each), self.reserve_bytes(each)) for each in self._folders]
+        return min(spaces, key=lambda space: space.free_bytes - space.reserve_bytes)
 
     def findings(self) -> Iterator[Finding]:
         for folder in self._folders:

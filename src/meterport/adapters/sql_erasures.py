@@ -87,6 +87,8 @@ def _call_off(connection: Connection, of_it: ColumnElement[bool]) -> None:
         update(jobs).where(of_it, jobs.c.status == JobStatus.COMPLETED).values(expires_at=db_now())
     )
     drop_manifests(connection, of_it)
+    # What a user wrote of the meter may name who lives there.
+    connection.execute(update(jobs).where(of_it).values(label=None))
     connection.execute(
         update(jobs).where(of_it, jobs.c.error_message.is_not(None)).values(**ERASED_REASON)
     )

@@ -1,6 +1,6 @@
 """JobArchive: what housekeeping, doctor and backup ask of the jobs table."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -34,6 +34,14 @@ class SqlJobArchive:
         newest = select(*COLUMNS).order_by(jobs.c.created_at.desc(), jobs.c.id).limit(limit)
         with self._database.read() as connection:
             return [job_of(row) for row in connection.execute(newest)]
+
+    def some(self, ids: Collection[JobId]) -> Mapping[JobId, Job]:
+        found: dict[JobId, Job] = {}
+        with self._database.read() as connection:
+            for some in chunks(sorted(ids)):
+                rows = connection.execute(select(*COLUMNS).where(jobs.c.id.in_(some)))
+                found |= {job.id: job for job in map(job_of, rows)}
+        return found
 
     def stranded(self, *, since: timedelta) -> Sequence[tuple[JobId, Lane]]:
         found: list[tuple[JobId, Lane]] = []

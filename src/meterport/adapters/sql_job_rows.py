@@ -22,10 +22,10 @@ from sqlalchemy.sql.selectable import FromClause
 
 from meterport.adapters.sql_database import db_now
 from meterport.adapters.sql_tables import job_parts, jobs
-from meterport.domain.errors import MeterportError
+from meterport.domain.errors import ExportCancelled, MeterportError
 from meterport.domain.exports import ExportFile, ExportRequest
 from meterport.domain.fleets import Part
-from meterport.domain.jobs import Job, JobError, JobId, JobStatus, Lane
+from meterport.domain.jobs import Job, JobError, JobId, JobStatus, Lane, Phase
 from meterport.domain.options import Compression, ExportOptions
 from meterport.domain.period import Period
 
@@ -46,10 +46,24 @@ rows_written = case(
 )
 """Of a job in parts the parts' own; never less than was told before."""
 
+phase = case(
+    (and_(jobs.c.status == JobStatus.COMPLETED, is_expired), str(Phase.EXPIRED)),
+    (jobs.c.status == JobStatus.COMPLETED, str(Phase.COMPLETED)),
+    (
+        or_(jobs.c.cancel_requested, jobs.c.error_code == ExportCancelled.code),
+        str(Phase.CANCELLED),
+    ),
+    (jobs.c.status == JobStatus.FAILED, str(Phase.FAILED)),
+    (jobs.c.parts_left == 0, str(Phase.FINALIZING)),
+    (or_(jobs.c.parts_left.is_not(None), jobs.c.lease_until > db_now()), str(Phase.RUNNING)),
+    else_=str(Phase.QUEUED),
+)
+
 COLUMNS = (
     *(column for column in jobs.c if column is not jobs.c.rows_written),
     rows_written.label("rows_written"),
     is_expired.label("expired"),
+    phase.label("phase"),
 )
 
 
@@ -124,10 +138,12 @@ def job_of(row: Row[Any]) -> Job:
             row.format,
             compression=Compression(row.compression),
             options=_options(row.options),
+            label=row.label,
         ),
         status=JobStatus(row.status),
         created_at=row.created_at,
         updated_at=row.updated_at,
+        phase=Phase(row.phase),
         lane=Lane(row.lane),
         attempt=row.attempt,
         crashes=row.crashes,

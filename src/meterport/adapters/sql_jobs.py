@@ -70,6 +70,7 @@ class SqlJobs:
             "lane": lane,
             "compression": request.compression,
             "options": _options(request),
+            "label": request.label,
         }
         try:
             return self._add(request, owner, idempotency_key, further)
@@ -256,7 +257,7 @@ class SqlJobs:
                 .values(**called_off, **failed_with(ExportCancelled()), **NO_LEASE)
             )
             if not told.rowcount and not ended.rowcount:
-                raise ExportNotCancellable(f"the export {job_id} is {job.status} already")
+                raise ExportNotCancellable(f"the export {job_id} is {job.phase} already")
             if ended.rowcount:
                 end_parts(connection, [job.id])
             changed = get_job(connection, job_id)
@@ -357,9 +358,10 @@ def _digest(request: ExportRequest) -> str:
     # What was asked for, and not what "all" happened to be then.
     fleet = ("all",) if request.wants_all else request.fleet
     # What goes without saying is left out: keys of an earlier release still know their requests.
-    # No meter's name has a "=".
+    # No meter's name has a "=" or a "#".
     compression = "" if request.compression is Compression.NONE else f"={request.compression}"
-    looks = [word for word in (compression, _options(request)) if word]
+    label = "" if request.label is None else f"#{request.label}"
+    looks = [word for word in (compression, _options(request), label) if word]
     said = "\n".join((request.smart_meter_id, start, end, request.format, *looks, *fleet))
     return hashlib.sha256(said.encode()).hexdigest()
 

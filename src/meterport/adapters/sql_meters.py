@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_leases import SqlLeases
@@ -16,6 +16,8 @@ from meterport.domain.readings import MeterSummary
 from meterport.ports import HeldLease
 
 WRITER = "readings-writer"
+BEHIND_ALL = "{"
+"""Sorts behind every character that an id may have."""
 IDS_PER_STATEMENT = 500  # below the oldest SQLite's limit of 999 variables
 
 
@@ -39,6 +41,13 @@ class SqlMeters:
     def all(self) -> Sequence[MeterSummary]:
         with self._database.read() as connection:
             rows = connection.execute(select(meters).order_by(meters.c.smart_meter_id))
+            return [_summary(row) for row in rows]
+
+    def page(self, *, prefix: str, after: str, limit: int) -> Sequence[MeterSummary]:
+        id_ = self._by_bytes(meters.c.smart_meter_id)
+        asked = (id_ > after, id_ >= prefix, id_ < prefix + BEHIND_ALL)
+        with self._database.read() as connection:
+            rows = connection.execute(select(meters).where(*asked).order_by(id_).limit(limit))
             return [_summary(row) for row in rows]
 
     def intervals(self, ids: Collection[str]) -> Mapping[str, int]:
@@ -70,6 +79,10 @@ class SqlMeters:
     def writing(self, *, patience: timedelta) -> Iterator[HeldLease]:
         with _busy(), SqlLeases(self._database).holding(WRITER, patience=patience) as lease:
             yield _Writer(lease)
+
+    def _by_bytes(self, text: ColumnElement[str]) -> ColumnElement[str]:
+        """As SQLite compares anyway; a server may sort as people of its country do."""
+        return text.collate("C") if self._database.engine.dialect.name == "postgresql" else text
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ jobs = Table(
     Column("parts_left", Integer),
     Column("compression", String, nullable=False),
     Column("options", Text),
+    Column("label", String),
 )
 """`parts_left`: of a job whose file is made in parts, how many are not finished; else null.
 `options`: ExportOptions.words as JSON; null where nothing but defaults was asked for."""

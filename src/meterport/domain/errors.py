@@ -291,8 +291,8 @@ class RangeNotSatisfiable(DownloadError):
 class JobNotFound(MeterportError):
     code = "JOB_NOT_FOUND"
 
-    def __init__(self, job_id: str) -> None:
-        super().__init__(f"there is no job {shown(job_id)}; `meterport jobs` lists them")
+    def __init__(self, job_id: str, *, listed_by: str = "`meterport jobs`") -> None:
+        super().__init__(f"there is no job {shown(job_id)}; {listed_by} lists them")
 
 
 class ExportNotCancellable(MeterportError):

@@ -12,6 +12,7 @@ from meterport.domain.readings import SMART_METER_ID
 
 FLEET = "*"
 """What stands for the meter where there are many."""
+LONGEST_LABEL = 100
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class ExportRequest:
     `format` is a name in FORMATS. `fleet`: the meters in order, where smart_meter_id is FLEET;
     `wants_all`: they are all that were known when it was asked for. A job that was read back
     carries neither, see JobStore.meters. AUTO as compression lasts until the job has begun.
+    `label`: what its user calls it; nothing in the file depends on it.
     """
 
     smart_meter_id: str
@@ -30,6 +32,7 @@ class ExportRequest:
     wants_all: bool = False
     compression: Compression = Compression.NONE
     options: ExportOptions = field(default_factory=ExportOptions)
+    label: str | None = None
 
     def __post_init__(self) -> None:
         if self.smart_meter_id != FLEET:
@@ -95,6 +98,15 @@ def check_smart_meter_id(value: object) -> str:
     raise InvalidSmartMeterId(
         "smart_meter_id must be 1 to 64 letters, digits or . _ : - and begin with a letter "
         f"or digit, not {shown(value)}"
+    )
+
+
+def check_label(value: object) -> str:
+    printable = isinstance(value, str) and value.isprintable() and value.strip()
+    if isinstance(value, str) and printable and len(value) <= LONGEST_LABEL:
+        return value
+    raise InvalidRequest(
+        f"label must be 1 to {LONGEST_LABEL} printable characters, not {shown(value)}"
     )
 
 

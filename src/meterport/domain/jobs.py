@@ -44,6 +44,21 @@ class JobStatus(StrEnum):
     FAILED = "failed"
 
 
+class Phase(StrEnum):
+    """What the status leaves out. FINALIZING: all parts are written, and not yet joined.
+
+    CANCELLED from the moment that it is called off, though a worker may not have heard of it yet.
+    """
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINALIZING = "finalizing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
 @dataclass(frozen=True)
 class Lease:
     """Who works on a claimed job, and for how long without a heartbeat."""
@@ -118,6 +133,7 @@ class Job:
     status: JobStatus
     created_at: datetime
     updated_at: datetime
+    phase: Phase = Phase.QUEUED
     lane: Lane = Lane.SMALL
     attempt: int = 0
     crashes: int = 0
@@ -133,6 +149,9 @@ class Job:
     error: JobError | None = None
     parts_left: int | None = None
     part: Part | None = None
+
+    def has_ended(self) -> bool:
+        return self.status is not JobStatus.PENDING
 
     @property
     def key(self) -> str:
@@ -150,6 +169,20 @@ class Job:
         if self.status is not JobStatus.PENDING or not self.rows_written:
             return None
         return Progress(self.rows_written, max(self.rows_written, self.rows_expected or 0))
+
+    def time_left(self, now: datetime) -> timedelta | None:
+        """As the rows so far let expect; None where they tell nothing.
+
+        So it is before a hundredth of them, and once an attempt was in vain.
+        """
+        progress, begun = self.progress, self.started_at
+        in_vain = self.attempt > 1 or self.crashes or self.retries
+        if progress is None or begun is None or self.phase is not Phase.RUNNING or in_vain:
+            return None
+        left = progress.records_expected - progress.records_written
+        if progress.percent < 1 or now <= begun:
+            return None
+        return (now - begun) * (left / progress.records_written)
 
 
 @dataclass(frozen=True)

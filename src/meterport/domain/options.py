@@ -114,9 +114,12 @@ class ExportOptions:
 
     def words(self) -> dict[str, object]:
         """What `requested` makes the same options of, without what goes without saying."""
-        plain = dict(zip(WORDS, ExportOptions()._said(), strict=True))
-        said = dict(zip(WORDS, self._said(), strict=True))
-        return {name: value for name, value in said.items() if value != plain[name]}
+        plain = ExportOptions().all_words()
+        return {name: value for name, value in self.all_words().items() if value != plain[name]}
+
+    def all_words(self) -> dict[str, object]:
+        """Also what goes without saying."""
+        return dict(zip(WORDS, self._said(), strict=True))
 
     def _said(self) -> tuple[object, ...]:
         """A value for each of WORDS."""

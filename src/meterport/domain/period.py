@@ -19,6 +19,8 @@ from meterport.domain.errors import (
 )
 
 SHORTEST = timedelta(minutes=1)
+LONGEST_INTERVAL_S = 31 * 86_400
+"""Of a reading: a month."""
 _DATE_TIME = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?([Zz]|[+-]\d\d:?\d\d)?", re.ASCII
 )

@@ -12,12 +12,12 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _OFFSET = re.compile(r"([Zz]|[+-]\d\d:?\d\d)$", re.ASCII)
 
 
-def instant_of(field: str, text: str, zone: str) -> datetime:
+def instant_of(field: str, text: object, zone: str) -> datetime:
     """A date is the beginning of that day. Raises InvalidRequest.
 
     A time that the clock shows twice, or never, is refused.
     """
-    if _DATE.fullmatch(text):
+    if isinstance(text, str) and _DATE.fullmatch(text):
         return _begin_of(field, text, ZoneInfo(zone))
     try:
         read = parse_instant(field, text)
@@ -26,7 +26,7 @@ def instant_of(field: str, text: str, zone: str) -> datetime:
             f"{field} must be a date such as 2024-03-31 or a date-time such as "
             f"2024-03-31T00:00:00Z, not {shown(text)}"
         ) from error
-    return read if _OFFSET.search(text) else _on_the_clock(field, read, ZoneInfo(zone))
+    return read if _OFFSET.search(str(text)) else _on_the_clock(field, read, ZoneInfo(zone))
 
 
 def _begin_of(field: str, text: str, zone: ZoneInfo) -> datetime:

@@ -63,6 +63,7 @@ def refused(path: Path, bad: Sequence[BadRow], *, unit: str = "line") -> ImportR
 class ImportFormat:
     """`load` yields batches of READING_SCHEMA (interval_s may be null) in the file's order.
 
+    `media_types`: by which a body is known to be such a file.
     `understands`: the flags of ImportOptions that mean something for such a file; for the others
     `knows` says why not.
     """
@@ -72,6 +73,7 @@ class ImportFormat:
     load: Callable[[Path, ImportOptions, FileReport], Iterator[pl.DataFrame]]
     understands: frozenset[str]
     knows: str = ""
+    media_types: tuple[str, ...] = ()
 
     def read(
         self, path: Path, options: ImportOptions, report: FileReport

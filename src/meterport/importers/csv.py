@@ -141,4 +141,10 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
         yield block + file.readline()
 
 
-FORMAT = ImportFormat("csv", (".csv",), read, understands=frozenset(FLAGS.values()))
+FORMAT = ImportFormat(
+    "csv",
+    (".csv",),
+    read,
+    understands=frozenset(FLAGS.values()),
+    media_types=("text/csv",),
+)

@@ -85,4 +85,5 @@ FORMAT = ImportFormat(
     read,
     understands=frozenset({"--meter"}),
     knows="Green Button says its columns, interval lengths and time (UTC) itself",
+    media_types=("application/atom+xml", "application/xml", "text/xml"),
 )

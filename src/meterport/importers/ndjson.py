@@ -135,4 +135,5 @@ FORMAT = ImportFormat(
     read,
     understands=OF_TABLES,
     knows="NDJSON has no delimiter and no header",
+    media_types=("application/x-ndjson", "application/jsonl"),
 )

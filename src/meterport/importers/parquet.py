@@ -38,4 +38,5 @@ FORMAT = ImportFormat(
     read,
     understands=OF_TABLES,
     knows="Parquet has no delimiter and no header line",
+    media_types=("application/vnd.apache.parquet",),
 )

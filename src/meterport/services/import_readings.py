@@ -1,7 +1,7 @@
 """Import files as one atomic, durable version of the readings."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,6 +22,19 @@ PATIENCE = timedelta(seconds=30)
 class ImportReport:
     files: Sequence[FileReport]
     merged: Merged
+
+    def as_json(self) -> dict[str, object]:
+        merged = self.merged
+        return {
+            "files": [asdict(file) | {"path": str(file.path)} for file in self.files],
+            "rows_new": merged.rows_new,
+            "rows_replaced": merged.rows_replaced,
+            "rows_duplicate": merged.rows_duplicate,
+            "rows_overlapped": merged.rows_overlapped,
+            "meters": len(merged.added),
+            "version": merged.version,
+            "derived_intervals": dict(merged.derived_intervals),
+        }
 
 
 def import_files(

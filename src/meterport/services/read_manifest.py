@@ -46,6 +46,7 @@ def described(job: Job) -> dict[str, object]:
         "format": request.format,
         "compression": str(request.compression),
         **request.options.words(),
+        **({} if request.label is None else {"label": request.label}),
     }
 
 

@@ -39,14 +39,18 @@ def submit_export(
     idempotency_key: str | None = None,
     source_version: int | None = None,
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    purpose: str = "",
 ) -> Submission:
     """Raises StorageFull or ExportLimitExceeded rather than accept what could not be written.
 
     `source_version`: which to read while it is kept; `as_of` of the options is read or nothing.
+    `purpose`: within which an idempotency key stands for one request.
     """
     check_options(request)
     if idempotency_key is not None:
         _check_key(idempotency_key)
+        # No key has a line break.
+        idempotency_key = f"{purpose}\n{idempotency_key}" if purpose else idempotency_key
         earlier = jobs.earlier(request, owner=owner, idempotency_key=idempotency_key)
         if earlier is not None:
             return Submission(earlier, replayed=True)

@@ -158,6 +158,18 @@ class PostgresSource:
             for meter, first, last, interval_s in ends
         }
 
+    def page(self, *, prefix: str, after: str, limit: int) -> Sequence[MeterSummary]:
+        """From id to id along the index, in its order, which is the database's."""
+        query = sql.SQL(
+            "WITH RECURSIVE walked (id) AS (SELECT {first} UNION ALL "
+            "SELECT {next} FROM walked WHERE walked.id IS NOT NULL) "
+            "SELECT id FROM walked WHERE starts_with(id, %s) LIMIT %s"
+        ).format(first=self._id_after(sql.SQL("%s")), next=self._id_after(sql.SQL("walked.id")))
+        with _translated(), self._connected() as connection:
+            ids = [id_ for (id_,) in connection.execute(query, (after, prefix, limit))]
+        known = self.some(ids)
+        return [known[id_] for id_ in ids if id_ in known]
+
     def all(self) -> Sequence[MeterSummary]:
         return list(self.summaries())
 
@@ -177,6 +189,11 @@ class PostgresSource:
     def writing(self, *, patience: timedelta) -> Iterator[HeldLease]:
         raise _read_only()
         yield  # a context manager all the same
+
+    def _id_after(self, id_: sql.Composable) -> sql.Composed:
+        return sql.SQL(
+            "(SELECT {meter} FROM {table} WHERE {meter} > {id} ORDER BY {meter} LIMIT 1)"
+        ).format(id=id_, **self._key())
 
     def _key(self) -> dict[str, sql.Composable]:
         return {

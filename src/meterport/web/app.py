@@ -10,12 +10,24 @@ from starlette.responses import JSONResponse, Response
 from meterport import __version__
 from meterport.bootstrap import Services
 from meterport.services.open_export import Verified
-from meterport.settings import Settings
-from meterport.web import contract, docs, errors
+from meterport.services.readiness import readiness
+from meterport.settings import Settings, environment_of
+from meterport.web import contract, docs, errors, events, exports, meters, operations, readings
 from meterport.web.contract_docs import DESCRIPTION
+from meterport.web.doc_parts import with_nulls
 from meterport.web.edge import LOOPBACK_HOSTS, Edge
+from meterport.web.import_process import ImportProcess
+from meterport.web.watch import Watch
 
-ROUTERS = (contract.router,)
+ROUTERS = (
+    contract.router,
+    exports.router,
+    exports.of_meter,
+    events.router,
+    meters.router,
+    readings.router,
+    operations.router,
+)
 
 
 def create_app(services: Services, settings: Settings) -> FastAPI:
@@ -27,23 +39,31 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
     )
     app.state.services = services
     app.state.verified = Verified()
+    app.state.watch = Watch(services.archive.some)
+    app.state.inbox = readings.Inbox(ImportProcess(environment_of(settings)))
+    app.state.upload_bytes = settings.max_upload_bytes
+    app.state.readiness = readiness(
+        archive=services.archive,
+        objects=services.objects,
+        space=services.space,
+        disk=services.disk,
+        source=services.source,
+        pages=services.meter_pages,
+        presence=services.presence,
+    )
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(docs.router)
-    app.add_api_route("/", index, include_in_schema=False)
-    app.add_api_route("/livez", live, include_in_schema=False)
-    app.add_api_route("/openapi.json", openapi_json, include_in_schema=False)
-    app.add_middleware(Edge, hosts=_answered_hosts(settings))
+    for path, route in (("/", index), ("/openapi.json", openapi_json)):
+        app.add_api_route(path, route, methods=["GET", "HEAD"], include_in_schema=False)
+    uploads = {readings.PATH: settings.max_upload_bytes}
+    app.add_middleware(Edge, hosts=_answered_hosts(settings), uploads=uploads)
     return app
 
 
 def index() -> Response:
     return JSONResponse({"service": "meterport", "version": __version__, "docs": "/docs"})
-
-
-def live() -> Response:
-    return JSONResponse({"status": "ok"})
 
 
 def openapi_json() -> Response:
@@ -63,7 +83,8 @@ def document() -> dict[str, Any]:
                 del operation["responses"]["422"]
     for name in ("HTTPValidationError", "ValidationError"):
         made["components"]["schemas"].pop(name, None)
-    return made
+    whole: dict[str, Any] = with_nulls(made)
+    return whole
 
 
 def _answered_hosts(settings: Settings) -> tuple[str, ...] | None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.responses import JSONResponse, Response
 
@@ -25,8 +26,9 @@ from meterport.services.submit_export import read_request, submit_export
 from meterport.web import contract_docs as docs
 from meterport.web.download import file_response, may_be_redirected, redirect_response
 from meterport.web.errors import InvalidJson, UnsupportedMediaType
+from meterport.web.watch import Watch, wait_asked_for
 
-POLL_AFTER_S = 1
+POLL_AFTER_S, POLL_AT_LAST_S = 1, 30
 
 
 class Anything(PathConvertor):
@@ -67,6 +69,13 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
+def watch_of(request: Request) -> Watch:
+    watch: Watch = request.app.state.watch
+    return watch
+
+
+WatchOf = Annotated[Watch, Depends(watch_of)]
+Prefer = Annotated[str | None, Header(description="`wait=20`: answer when it has ended.")]
 ServicesOf = Annotated[Services, Depends(services_of)]
 JsonObject = Annotated[dict[str, object], Depends(json_object)]
 
@@ -104,12 +113,25 @@ def create_export(
 
 @router.get("/status/{job_id:anything}", **docs.STATUS_OF_JOB)
 @router.head("/status/{job_id:anything}", include_in_schema=False)
-def export_status(job_id: str, services: ServicesOf) -> Response:
-    job = services.jobs.get(_plain(job_id))
+async def export_status(
+    job_id: str, services: ServicesOf, watch: WatchOf, prefer: Prefer = None
+) -> Response:
+    job, headers = await awaited(job_id, services, watch, prefer)
     if job is None:
         return not_found(job_id)
-    pending = job.status is JobStatus.PENDING
-    return JSONResponse(status_body(job), headers=_retry_after() if pending else None)
+    return JSONResponse(status_body(job), headers=headers | pending_headers(job))
+
+
+async def awaited(
+    job_id: str, services: Services, watch: Watch, prefer: str | None
+) -> tuple[Job | None, dict[str, str]]:
+    """The job, once it has ended or the wait that is preferred is over; and the headers of that."""
+    job = await run_in_threadpool(services.jobs.get, plain_id(job_id))
+    wait_s = wait_asked_for(prefer)
+    if job is None or not wait_s:
+        return job, {}
+    job = await watch.until(job, Job.has_ended, within_s=wait_s)
+    return job, {"Preference-Applied": f"wait={wait_s}"}
 
 
 @router.get("/download/{job_id:anything}", **docs.DOWNLOAD)
@@ -120,7 +142,7 @@ def download_export(
     services: ServicesOf,
     verified: Annotated[Verified, Depends(verified_of)],
 ) -> Response:
-    job = services.jobs.get(_plain(job_id))
+    job = services.jobs.get(plain_id(job_id))
     if job is None:
         return not_found(job_id)
     file = downloadable_file(job)
@@ -195,7 +217,7 @@ def _progress(job: Job) -> dict[str, object]:
     }
 
 
-def _plain(job_id: str) -> str:
+def plain_id(job_id: str) -> str:
     """The id as jobs have it, from any spelling of the same UUID with hyphens."""
     text = job_id.removesuffix("/")
     try:
@@ -205,5 +227,10 @@ def _plain(job_id: str) -> str:
     return plain if plain == text.lower() else ""
 
 
-def _retry_after() -> dict[str, str]:
-    return {"Retry-After": str(POLL_AFTER_S)}
+def pending_headers(job: Job) -> dict[str, str]:
+    """When to ask again: the longer it takes, the later. None once it has ended."""
+    if job.has_ended():
+        return {}
+    age_s = (datetime.now(UTC) - job.created_at).total_seconds()
+    told = {} if job.progress is None else {"X-Progress": str(job.progress.percent)}
+    return {"Retry-After": str(max(POLL_AFTER_S, min(POLL_AT_LAST_S, int(age_s // 10))))} | told

@@ -8,12 +8,11 @@ from starlette.responses import Response
 from meterport.domain.options import Compression
 from meterport.encoders import FORMATS
 from meterport.encoders.compression import WRAPPINGS
+from meterport.web.error_docs import EVERYWHERE, JOB_ID, MESSAGES, Error, errors, json_of
 from meterport.web.errors import STATUS
 
 DESCRIPTION = """Exports smart-meter interval data: post a meter and a period, poll the status,
 download the file. Times are UTC; periods are half-open: start <= timestamp < end."""
-
-JOB_ID = "6f1e9d3c-8a55-4c1b-9f0e-2b7c1d4e5a60"
 
 
 class ExportRequest(BaseModel):
@@ -75,12 +74,6 @@ class JobCompleted(BaseModel):
     file_info: FileInfo
 
 
-class Error(BaseModel):
-    code: str
-    message: str
-    details: str
-
-
 class JobFailed(BaseModel):
     job_id: str
     status: Literal["failed"]
@@ -93,13 +86,6 @@ class JobFailed(BaseModel):
 class JobNotFound(BaseModel):
     status: Literal["not_found"]
     message: str
-
-
-class ErrorBody(BaseModel):
-    status: Literal["error"]
-    message: str
-    error: Error
-    request_id: str
 
 
 _REQUEST = {
@@ -144,80 +130,15 @@ _FAILED = {
     },
 }
 _NOT_FOUND = {"status": "not_found", "message": f"Job with ID '{JOB_ID}' not found"}
-_MESSAGES = {
-    "INVALID_JSON": "the body is not JSON; send an object in UTF-8",
-    "IDEMPOTENCY_KEY_INVALID": "Idempotency-Key must be 1 to 255 printable ASCII characters",
-    "FORBIDDEN": "a page of another site may not change anything here",
-    "EXPORT_NOT_READY": "the export is not finished; ask its status and try again",
-    "EXPORT_FAILED": "the export failed: Smart meter with ID '999' not found",
-    "EXPORT_DAMAGED": "the file on disk is not the one that was written; ask for the export again",
-    "EXPORT_EXPIRED": "the file is no longer kept; ask for the export again",
-    "STORAGE_FULL": "There is too little space left on the disk",
-    "REQUEST_TOO_LARGE": "the request is larger than 65536 bytes",
-    "UNSUPPORTED_MEDIA_TYPE": "add the header Content-Type: application/json",
-    "RANGE_NOT_SATISFIABLE": "the file has 1024000 bytes; ask for a range within it",
-    "MISSING_FIELD": "required and missing: end_datetime",
-    "INVALID_SMART_METER_ID": "smart_meter_id must be 1 to 64 letters, digits or . _ : - "
-    "and begin with a letter or digit, not '=1'",
-    "INVALID_REQUEST": "start_datetime must be an ISO 8601 date-time such as "
-    "2024-01-01T00:00:00Z, not '2024-01-01'",
-    "START_NOT_IN_PAST": "start_datetime 2099-01-01T00:00:00Z is not in the past; "
-    "choose an earlier one",
-    "INVALID_DATE_RANGE": "end (2024-01-01T00:00:00Z) must be after start (2024-01-02T00:00:00Z)",
-    "DATE_RANGE_TOO_SMALL": "the period is shorter than 1 minute; choose a later end",
-    "DATE_RANGE_TOO_LARGE": "the period is longer than 1 year; split it into several exports",
-    "UNSUPPORTED_FORMAT": "format 'doc' is not supported; known: csv, json, ndjson, xml, nem12, "
-    "parquet, xlsx",
-    "UNSUPPORTED_COMPRESSION": "compression 'rar' is not known; known: none, gzip, zstd, auto",
-    "INVALID_RESOLUTION": "resolution '15min' is not known; did you mean 15m?",
-    "INVALID_TIMEZONE": "timezone 'Europe/Berln' is not known; did you mean Europe/Berlin?",
-    "INVALID_COLUMNS": "column 'energy' is not known; did you mean energy_kwh?",
-    "EXPORT_LIMIT_EXCEEDED": "about 2,000,000,000 rows are more than the 1,000,000,000 of one "
-    "export",
-    "IDEMPOTENCY_KEY_REUSED": "this Idempotency-Key came with another request within 24 hours; "
-    "use a new key",
-    "SERVICE_UNAVAILABLE": "the database does not answer; try again soon",
-    "STORAGE_UNAVAILABLE": "The object store failed (GenericError)",
-    "INTERNAL_ERROR": "the service failed on this request; its log has the cause under the "
-    "request id",
-}
-
-
-def _json(model: Any, description: str, **examples: object) -> dict[str, Any]:
-    named = {name: {"value": value} for name, value in examples.items()}
-    content = {"application/json": {"examples": named}}
-    return {"model": model, "description": description, "content": content}
-
-
-def _errors(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """The envelope for each code, by status."""
-    by_status: dict[int | str, dict[str, object]] = {}
-    for code in codes:
-        message = _MESSAGES[code]
-        body = {
-            "status": "error",
-            "message": message,
-            "error": {"code": code, "message": message, "details": ""},
-            "request_id": "0f6d3c9e5b1a4f7d8e2c6a9b3d5f7e10",
-        }
-        by_status.setdefault(STATUS[code], {})[code] = body
-    return {
-        status: _json(ErrorBody, " · ".join(bodies), **bodies)
-        for status, bodies in by_status.items()
-    }
-
-
-_EVERYWHERE = ("FORBIDDEN", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE")
-
 CREATE: dict[str, Any] = {
     "operation_id": "create_export",
     "summary": "Ask for an export",
     "description": "In any format: the field decides, the path is but the contract's name.",
     "responses": {
-        202: _json(JobCreated, "The job is stored and will run", created=_CREATED),
-        **_errors(
-            *(code for code in _MESSAGES if STATUS[code] in (400, 413, 415, 422, 507)),
-            *_EVERYWHERE,
+        202: json_of(JobCreated, "The job is stored and will run", created=_CREATED),
+        **errors(
+            *(code for code in MESSAGES if STATUS[code] in (400, 413, 415, 422, 507)),
+            *EVERYWHERE,
         ),
     },
     "openapi_extra": {
@@ -242,7 +163,7 @@ STATUS_OF_JOB: dict[str, Any] = {
     "operation_id": "get_export_status",
     "summary": "How far is the export?",
     "responses": {
-        200: _json(
+        200: json_of(
             JobPending | JobCompleted | JobFailed,
             "The job's state",
             pending=_PENDING,
@@ -250,8 +171,8 @@ STATUS_OF_JOB: dict[str, Any] = {
             completed=_COMPLETED,
             failed=_FAILED,
         ),
-        404: _json(JobNotFound, "No such job", not_found=_NOT_FOUND),
-        **_errors(*_EVERYWHERE),
+        404: json_of(JobNotFound, "No such job", not_found=_NOT_FOUND),
+        **errors(*EVERYWHERE),
     },
 }
 
@@ -296,15 +217,15 @@ DOWNLOAD: dict[str, Any] = {
             "description": "The object store sends the file, where METERPORT_DOWNLOADS=redirect; "
             "Location is a secret, and good for a short time. ETag and Repr-Digest are the file's"
         },
-        404: _json(JobNotFound, "No such job", not_found=_NOT_FOUND),
-        **_errors(
+        404: json_of(JobNotFound, "No such job", not_found=_NOT_FOUND),
+        **errors(
             "EXPORT_NOT_READY",
             "EXPORT_FAILED",
             "EXPORT_DAMAGED",
             "EXPORT_EXPIRED",
             "RANGE_NOT_SATISFIABLE",
             "STORAGE_UNAVAILABLE",
-            *_EVERYWHERE,
+            *EVERYWHERE,
         ),
     },
 }

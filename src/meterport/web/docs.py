@@ -6,6 +6,8 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, Response
 
+READS = ["GET", "HEAD"]
+
 router = APIRouter(include_in_schema=False)
 
 _STATIC = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
@@ -27,17 +29,17 @@ _CSP = (
 )
 
 
-@router.get("/docs")
+@router.api_route("/docs", methods=READS)
 def page() -> Response:
     return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _CSP})
 
 
-@router.get("/docs/start.js")
+@router.api_route("/docs/start.js", methods=READS)
 def start() -> Response:
     return Response(_START, media_type="text/javascript")
 
 
-@router.get("/docs/{name}")
+@router.api_route("/docs/{name}", methods=READS)
 def asset(name: str) -> Response:
     if name not in _STATIC:
         raise HTTPException(404)

@@ -1,18 +1,19 @@
 """What every request passes before it reaches a route, and every response on its way out.
 
-In:  a request id; the Host and cross-site rules; a bounded body.
+In:  a request id; the Host and cross-site rules; a bounded body, larger for what takes files.
 Out: X-Request-Id and the security headers; an envelope for what nobody caught; one log line.
 """
 
 import re
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from meterport.domain.errors import MeterportError, shown
@@ -42,11 +43,17 @@ class _Exchange:
 
 
 class Edge:
-    """ASGI middleware. `hosts`: the names to answer to; None: any."""
+    """ASGI middleware. `hosts`: the names to answer to; None: any.
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str] | None) -> None:
+    `uploads`: the largest bodies, by the paths to which larger ones than others are posted.
+    """
+
+    def __init__(
+        self, app: ASGIApp, hosts: Collection[str] | None, uploads: Mapping[str, int]
+    ) -> None:
         self._app = app
         self._hosts = hosts
+        self._uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,8 +64,11 @@ class Edge:
         scope["meterport.request_id"] = exchange.request_id
         outward = _outward(exchange, send)
         try:
-            self._check(scope["method"], headers)
-            await self._app(scope, _bounded(receive), outward)
+            most = self._most_bytes(scope)
+            self._check(scope["method"], headers, most)
+            await self._app(scope, _bounded(receive, most), outward)
+        except ClientDisconnect:
+            pass  # nobody is there to be told
         except MeterportError as error:
             await error_response(error, exchange.request_id)(scope, receive, outward)
         except Exception:
@@ -68,7 +78,7 @@ class Edge:
                 await answer(scope, receive, outward)
         _log(scope, exchange)
 
-    def _check(self, method: str, headers: Headers) -> None:
+    def _check(self, method: str, headers: Headers, most: int) -> None:
         host = headers.get("host", "")
         if self._hosts is not None and _without_port(host) not in self._hosts:
             raise Forbidden(
@@ -77,8 +87,12 @@ class Edge:
             )
         if method not in _SAFE_METHODS and _is_cross_site(headers, host):
             raise Forbidden("a page of another site may not change anything here")
-        if _announced_bytes(headers.get("content-length")) > MAX_BODY_BYTES:
-            raise _too_large()
+        if _announced_bytes(headers.get("content-length")) > most:
+            raise _too_large(most)
+
+    def _most_bytes(self, scope: Scope) -> int:
+        of_path = self._uploads.get(scope["path"].removesuffix("/"), MAX_BODY_BYTES)
+        return of_path if scope["method"] == "POST" else MAX_BODY_BYTES
 
 
 def _announced_bytes(text: str | None) -> int:
@@ -103,22 +117,22 @@ def _request_id(headers: Headers) -> str:
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def _bounded(receive: Receive) -> Receive:
+def _bounded(receive: Receive, most: int) -> Receive:
     received = 0
 
     async def bounded() -> Message:
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))
-        if received > MAX_BODY_BYTES:
-            raise _too_large()
+        if received > most:
+            raise _too_large(most)
         return message
 
     return bounded
 
 
-def _too_large() -> RequestTooLarge:
-    return RequestTooLarge(f"the request is larger than {MAX_BODY_BYTES} bytes")
+def _too_large(most: int) -> RequestTooLarge:
+    return RequestTooLarge(f"the request is larger than {most} bytes")
 
 
 def _outward(exchange: _Exchange, send: Send) -> Send:

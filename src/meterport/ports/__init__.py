@@ -135,6 +135,8 @@ class JobArchive(Protocol):
     def recent(self, limit: int) -> Sequence[Job]:
         """The newest jobs, newest first."""
 
+    def some(self, ids: Collection[JobId]) -> Mapping[JobId, Job]: ...
+
     def stranded(self, *, since: timedelta) -> Sequence[tuple[JobId, Lane]]:
         """What anybody might take, and nobody has for that long: the oldest few hundred.
 

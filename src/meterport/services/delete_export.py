@@ -1,0 +1,32 @@
+"""Do away with an export: call it off if it is not finished, remove its file if it is.
+
+The record stays: what was exported is told as long as records are kept.
+"""
+
+from contextlib import suppress
+
+from meterport.domain.errors import ExportNotCancellable, JobNotFound
+from meterport.domain.jobs import Job, JobStatus
+from meterport.ports import JobStore, ObjectStore
+from meterport.ports.history import History
+
+
+def delete_export(job_id: str, *, jobs: JobStore, history: History, objects: ObjectStore) -> None:
+    """Safe to repeat. Raises JobNotFound; StorageUnavailable, and then nobody gets the file."""
+    job = _known(job_id, jobs)
+    if job.status is JobStatus.PENDING:
+        # It may end just now.
+        with suppress(ExportNotCancellable):
+            jobs.cancel(job_id)
+        job = _known(job_id, jobs)
+    if job.status is JobStatus.COMPLETED:
+        history.expire(job_id)
+        for piece in jobs.pieces(job):
+            objects.delete(piece.key)
+
+
+def _known(job_id: str, jobs: JobStore) -> Job:
+    job = jobs.get(job_id)
+    if job is None:
+        raise JobNotFound(job_id)
+    return job

@@ -1,0 +1,145 @@
+"""Readings that are sent: the body is a file, and the query says how to read it."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+from anyio import Lock, to_thread
+from fastapi import APIRouter, Depends, Request
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from meterport.domain.errors import ImportBusy, InvalidRequest, shown
+from meterport.domain.period import LONGEST_INTERVAL_S
+from meterport.importers.base import ImportFormat
+from meterport.importers.options import FLAGS
+from meterport.ports.overview import Upload
+from meterport.services.import_options import Said
+from meterport.services.receive_readings import check_words, format_of, parameter
+from meterport.web import readings_docs as docs
+from meterport.web.contract import ServicesOf
+from meterport.web.errors import UnsupportedMediaType
+from meterport.web.strict import parameters_of
+
+PATH = "/api/readings"
+AT_ONCE = 8
+"""More would only fill the disk while they wait: one import writes at a time."""
+BLOCK_BYTES = 1 << 20
+REPEATABLE = ("map", "where", "quality", "missing")
+PARAMETERS = ("format", *(parameter(flag) for flag in FLAGS.values()))
+MOST_LINES = 1_000_000
+Import = Callable[[Path, Said], Awaitable[dict[str, object]]]
+
+router = APIRouter(prefix=PATH)
+
+
+class Inbox:
+    """Takes few files at a time, and lets `run` import one of them after the other."""
+
+    def __init__(self, run: Import) -> None:
+        self._run = run
+        self._taken = 0
+        self._turn: Lock | None = None
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Raises ImportBusy."""
+        if self._taken >= AT_ONCE:
+            raise ImportBusy(f"{AT_ONCE} files are being imported; try again when one is done")
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+    async def imported(self, path: Path, said: Said) -> dict[str, object]:
+        # Made by the first who needs it, for it belongs to the loop.
+        self._turn = self._turn or Lock()
+        async with self._turn:
+            return await self._run(path, said)
+
+
+def inbox_of(request: Request) -> Inbox:
+    found: Inbox = request.app.state.inbox
+    return found
+
+
+@router.post("", **docs.POST)
+@router.post("/", include_in_schema=False)
+async def post_readings(
+    request: Request, services: ServicesOf, inbox: Annotated[Inbox, Depends(inbox_of)]
+) -> Response:
+    known = _format(request)
+    said = _said(request)
+    check_words(said)
+    with inbox.place(), services.uploads.receiving(known.extensions[0]) as upload:
+        await _received(request, upload)
+        return JSONResponse(await inbox.imported(upload.path, said))
+
+
+async def _received(request: Request, upload: Upload) -> None:
+    block = bytearray()
+    try:
+        async for chunk in request.stream():
+            block += chunk
+            if len(block) >= BLOCK_BYTES:
+                await to_thread.run_sync(upload.write, bytes(block))
+                block.clear()
+    except ClientDisconnect as error:
+        raise InvalidRequest("the body was cut off; nothing was imported") from error
+    await to_thread.run_sync(upload.write, bytes(block))
+    await to_thread.run_sync(upload.end)
+
+
+def _format(request: Request) -> ImportFormat:
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaType("send the file as it is, without the header Content-Encoding")
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    known = format_of(media_type, request.query_params.get("format"))
+    if known is None:
+        raise UnsupportedMediaType(
+            "add the header Content-Type: text/csv (also for NEM12), application/x-ndjson, "
+            "application/vnd.apache.parquet or application/atom+xml"
+        )
+    return known
+
+
+def _said(request: Request) -> Said:
+    asked = parameters_of(request, PARAMETERS, repeatable=REPEATABLE)
+    many = request.query_params.getlist
+    return Said(
+        maps=many("map"),
+        meter=asked.get("meter"),
+        timezone=asked.get("timezone"),
+        interval_s=_number("interval", asked.get("interval"), 1, LONGEST_INTERVAL_S),
+        delimiter=asked.get("delimiter"),
+        decimal=asked.get("decimal"),
+        header_line=_number("header_line", asked.get("header_line"), 0, MOST_LINES),
+        date_format=asked.get("date_format"),
+        label=asked.get("label", "start"),
+        repeated_hour=asked.get("repeated_hour", "order"),
+        where=many("where"),
+        factor=asked.get("factor"),
+        quality=many("quality"),
+        missing=many("missing"),
+        wide=asked.get("wide"),
+        skip_bad_rows=_is_true("skip_bad_rows", asked.get("skip_bad_rows", "false")),
+    )
+
+
+def _number(name: str, text: str | None, least: int, most: int) -> int | None:
+    if text is None:
+        return None
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 7 else -1
+    if not least <= number <= most:
+        raise InvalidRequest(
+            f"{name} must be a whole number from {least} to {most}, not {shown(text)}"
+        )
+    return number
+
+
+def _is_true(name: str, text: str) -> bool:
+    if text not in ("true", "false"):
+        raise InvalidRequest(f"{name} must be true or false, not {shown(text)}")
+    return text == "true"
