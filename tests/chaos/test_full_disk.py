@@ -118,8 +118,9 @@ class Exporting:
             self.chaos.expect(again in self.finished, f"{again} failed although there is space")
 
     def vain_tries(self) -> int:
-        """How often a worker could not even claim."""
-        return len(self.service.events("worker_waits"))
+        """How often a worker could not claim, or not record what became of its claim."""
+        vain = ("worker_waits", "export_without_database")
+        return sum(len(self.service.events(name)) for name in vain)
 
     def is_ended(self, job_id: str) -> bool:
         return not isinstance(self.service.status(job_id), Pending)
