@@ -148,6 +148,22 @@ def test_a_comma_that_may_part_thousands_is_refused_with_the_remedy(
     )
 
 
+def test_rows_that_are_not_meant_tell_nothing_of_the_dialect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 1)
+    path = file(
+        tmp_path,
+        "timestamp;kind;energy_kwh",
+        "01/02/2024 00:00;gas;1.5",
+        "13/02/2024 00:00;power;0,5",
+    )
+    said = replace(LOCAL, where=["kind=power"])
+
+    assert times(path, options(said)) == ["2024-02-12T23:00:00Z"]
+    assert energies(path, options(said)) == [0.5]
+
+
 def test_with_a_decimal_comma_said_a_point_is_no_decimal_sign(tmp_path: Path) -> None:
     path = file(tmp_path, HEADER.replace(",", ";"), f"{TIME};A;1,234", f"{TIME};B;1.5")
 

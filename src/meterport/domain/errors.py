@@ -191,9 +191,10 @@ class AskedVersionGone(VersionGone):
     retryable = False
 
     def __init__(self, version: int, *, newest: int | None) -> None:
+        kept = "none are kept here" if newest is None else f"the newest is {newest}"
         ExportError.__init__(
             self,
-            f"Version {version} of the readings is not kept; the newest is {newest}",
+            f"Version {version} of the readings is not kept; {kept}",
             "Ask for a version that is kept, or leave as_of out to get the newest",
         )
 

@@ -56,7 +56,8 @@ class _File:
     place: str
 
     def batches(self, report: FileReport) -> Iterator[pl.DataFrame]:
-        first = next(iter(self._chosen(FileReport(self.path))), None)
+        rows = (table for table in self._chosen(FileReport(self.path)) if len(table.lines))
+        first = next(rows, None)
         manner = manner_of(first, self.found, self.options, report)
         columns = Columns(self.found, self.options, manner)
         turns = turns_of(columns, self._chosen(FileReport(self.path)))

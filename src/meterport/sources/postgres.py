@@ -23,6 +23,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from meterport.domain.errors import (
+    AskedVersionGone,
     ImportRefused,
     SourceDataInvalid,
     SourceUnavailable,
@@ -116,7 +117,7 @@ class PostgresSource:
                 yield ordered.select(columns)
 
     def made_at(self, version: int) -> datetime:
-        raise NotImplementedError("a table of PostgreSQL keeps no versions")
+        raise AskedVersionGone(version, newest=None)
 
     def summaries(
         self, version: int | None = None, *, meters: Collection[str] | None = None
