@@ -1,12 +1,13 @@
 """What an importer is, what it tells of a file, and how a bad row is named."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from meterport.domain.errors import ImportRefused
+from meterport.domain.readings import READING_SCHEMA
 from meterport.importers.options import ImportOptions
 
 BAD_ROWS_SHOWN = 10
@@ -57,6 +58,21 @@ def refused(path: Path, bad: Sequence[BadRow], *, unit: str = "line") -> ImportR
     if more > 0:
         named.append(f"… and {more} more here")
     return ImportRefused("\n".join(["nothing was imported; bad rows:", *named]))
+
+
+def gathered(
+    frames: Iterable[pl.DataFrame], report: FileReport, *, rows: int
+) -> Iterator[pl.DataFrame]:
+    """Frames of READING_SCHEMA, such as one a meter, as batches of about that many rows."""
+    batch = READING_SCHEMA.to_frame()
+    for frame in frames:
+        report.rows += frame.height
+        batch = batch.vstack(frame)
+        if batch.height >= rows:
+            yield batch.rechunk()
+            batch = READING_SCHEMA.to_frame()
+    if batch.height:
+        yield batch.rechunk()
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from pathlib import Path
 import polars as pl
 
 from meterport.domain.errors import ImportRefused
-from meterport.domain.readings import READING_SCHEMA, VALUE_COLUMNS
-from meterport.importers.base import FileReport, ImportFormat
+from meterport.domain.readings import VALUE_COLUMNS
+from meterport.importers.base import FileReport, ImportFormat, gathered
 from meterport.importers.green_button_feed import Feed, read_feed
 from meterport.importers.green_button_links import Series, all_series, meter_ids
 from meterport.importers.green_button_rows import Readings, rows
@@ -30,17 +30,15 @@ BATCH_ROWS = 100_000
 def read(path: Path, options: ImportOptions, report: FileReport) -> Iterator[pl.DataFrame]:
     with tempfile.TemporaryFile() as spill:
         feed = read_feed(path, spill, report)
-        batch = READING_SCHEMA.to_frame()
-        for meter, series in _meters(feed, options, report).items():
-            for part in rows(path, meter, _readings(feed, series), report).iter_slices(BATCH_ROWS):
-                report.rows += part.height
-                batch = batch.vstack(part)
-                if batch.height >= BATCH_ROWS:
-                    yield batch.rechunk()
-                    batch = READING_SCHEMA.to_frame()
+        meters = _meters(feed, options, report).items()
+        parts = (
+            part
+            for meter, series in meters
+            for part in rows(path, meter, _readings(feed, series), report).iter_slices(BATCH_ROWS)
+        )
+        yield from gathered(parts, report, rows=BATCH_ROWS)
         if report.rows == 0:
             raise ImportRefused(f"{path.name}: {_nothing(report)}")
-        yield batch.rechunk()
 
 
 def _meters(

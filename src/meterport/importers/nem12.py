@@ -20,9 +20,9 @@ import numpy as np
 import polars as pl
 
 from meterport.domain.errors import ImportRefused, shown
-from meterport.domain.readings import READING_SCHEMA, SMART_METER_ID
+from meterport.domain.readings import SMART_METER_ID
 from meterport.importers import units
-from meterport.importers.base import BadRow, FileReport, ImportFormat, refused
+from meterport.importers.base import BadRow, FileReport, ImportFormat, gathered, refused
 from meterport.importers.nem12_meters import Stretch, lines_of, stretches
 from meterport.importers.nem12_records import COLUMNS, MISSING, Day, Days, Floats, Levels, Reader
 from meterport.importers.options import ImportOptions
@@ -48,16 +48,9 @@ def read(path: Path, options: ImportOptions, report: FileReport) -> Iterator[pl.
             f"{path.name}: the file has {len(found)} meters (NMIs); --meter would make them one"
         )
     report.missing_columns = ["power_kw", "voltage_v", "current_a"]
-    batch = READING_SCHEMA.to_frame()
-    for rows in _meters(path, found, options, report):
-        report.rows += rows.height
-        batch = batch.vstack(rows)
-        if batch.height >= BATCH_ROWS:
-            yield batch.rechunk()
-            batch = READING_SCHEMA.to_frame()
+    yield from gathered(_meters(path, found, options, report), report, rows=BATCH_ROWS)
     if report.rows == 0:
         raise ImportRefused(f"{path.name}: no value of an E or B channel in kWh, Wh or MWh")
-    yield batch.rechunk()
 
 
 def _meters(
