@@ -8,7 +8,8 @@ from starlette.responses import Response
 from meterport.domain.options import Compression
 from meterport.encoders import FORMATS
 from meterport.encoders.compression import WRAPPINGS
-from meterport.web.error_docs import EVERYWHERE, JOB_ID, MESSAGES, Error, errors, json_of
+from meterport.web.doc_parts import answer
+from meterport.web.error_docs import EVERYWHERE, JOB_ID, MESSAGES, Error, errors
 from meterport.web.errors import STATUS
 
 DESCRIPTION = """Exports smart-meter interval data: post a meter and a period, poll the status,
@@ -135,7 +136,7 @@ CREATE: dict[str, Any] = {
     "summary": "Ask for an export",
     "description": "In any format: the field decides, the path is but the contract's name.",
     "responses": {
-        202: json_of(JobCreated, "The job is stored and will run", created=_CREATED),
+        202: answer(JobCreated, "The job is stored and will run", created=_CREATED),
         **errors(
             *(code for code in MESSAGES if STATUS[code] in (400, 413, 415, 422, 507)),
             *EVERYWHERE,
@@ -163,7 +164,7 @@ STATUS_OF_JOB: dict[str, Any] = {
     "operation_id": "get_export_status",
     "summary": "How far is the export?",
     "responses": {
-        200: json_of(
+        200: answer(
             JobPending | JobCompleted | JobFailed,
             "The job's state",
             pending=_PENDING,
@@ -171,7 +172,7 @@ STATUS_OF_JOB: dict[str, Any] = {
             completed=_COMPLETED,
             failed=_FAILED,
         ),
-        404: json_of(JobNotFound, "No such job", not_found=_NOT_FOUND),
+        404: answer(JobNotFound, "No such job", not_found=_NOT_FOUND),
         **errors(*EVERYWHERE),
     },
 }
@@ -217,7 +218,7 @@ DOWNLOAD: dict[str, Any] = {
             "description": "The object store sends the file, where METERPORT_DOWNLOADS=redirect; "
             "Location is a secret, and good for a short time. ETag and Repr-Digest are the file's"
         },
-        404: json_of(JobNotFound, "No such job", not_found=_NOT_FOUND),
+        404: answer(JobNotFound, "No such job", not_found=_NOT_FOUND),
         **errors(
             "EXPORT_NOT_READY",
             "EXPORT_FAILED",

@@ -1,9 +1,9 @@
 """What OpenAPI says of errors: an example for every code."""
 
 from meterport.web import doc_parts
-from meterport.web.doc_parts import Answers, Error, answer, refusals
+from meterport.web.doc_parts import Answers, Error, refusals
 
-__all__ = ["EVERYWHERE", "JOB_ID", "MESSAGES", "Error", "errors", "json_of"]
+__all__ = ["EVERYWHERE", "JOB_ID", "MESSAGES", "Error", "errors"]
 
 JOB_ID = "6f1e9d3c-8a55-4c1b-9f0e-2b7c1d4e5a60"
 
@@ -54,7 +54,6 @@ MESSAGES = {
 }
 
 
-json_of = answer
 EVERYWHERE = tuple(doc_parts.EVERYWHERE)
 
 

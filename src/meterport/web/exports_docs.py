@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from meterport.domain.jobs import Phase
 from meterport.encoders import FORMATS
-from meterport.web.error_docs import EVERYWHERE, JOB_ID, MESSAGES, errors, json_of
+from meterport.web.doc_parts import answer
+from meterport.web.error_docs import EVERYWHERE, JOB_ID, MESSAGES, errors
 from meterport.web.errors import STATUS
 from meterport.web.export_schemas import (
     METER,
@@ -162,8 +163,8 @@ CREATE: dict[str, Any] = {
     "summary": "Ask for an export, with every option",
     "description": "With `validate_only` nothing is stored; the answer is an estimate.",
     "responses": {
-        200: json_of(Validated, "What it would come to", valid=_VALID),
-        202: json_of(Export, "The export is stored and will run", created=_QUEUED),
+        200: answer(Validated, "What it would come to", valid=_VALID),
+        202: answer(Export, "The export is stored and will run", created=_QUEUED),
         **errors(
             *(code for code in MESSAGES if STATUS[code] in (400, 413, 415, 422, 507)),
             "SMART_METER_NOT_FOUND",
@@ -190,7 +191,7 @@ HISTORY: dict[str, Any] = {
     "operation_id": "list_exports",
     "summary": "Earlier exports, the newest first",
     "responses": {
-        200: json_of(Exports, "A page; Link has the next one, as next_cursor does", page=_PAGE),
+        200: answer(Exports, "A page; Link has the next one, as next_cursor does", page=_PAGE),
         **errors("INVALID_REQUEST", "INVALID_SMART_METER_ID", "UNSUPPORTED_FORMAT", *EVERYWHERE),
     },
     "openapi_extra": _parameters(
@@ -209,7 +210,7 @@ DETAIL: dict[str, Any] = {
     "operation_id": "get_export",
     "summary": "How an export stands",
     "responses": {
-        200: json_of(
+        200: answer(
             Export,
             "The export",
             queued=_QUEUED,
@@ -265,7 +266,7 @@ CANCEL: dict[str, Any] = {
     "operation_id": "cancel_export",
     "summary": "Call an export off that has not ended",
     "responses": {
-        200: json_of(Export, "The export", cancelled=_CANCELLED),
+        200: answer(Export, "The export", cancelled=_CANCELLED),
         **errors("JOB_NOT_FOUND", "EXPORT_NOT_CANCELLABLE", *EVERYWHERE),
     },
 }
@@ -276,7 +277,7 @@ RERUN: dict[str, Any] = {
     "description": "Of the same version of the readings while it is kept: then it has the same "
     "bytes. With `shift` of the next period, and of the newest version.",
     "responses": {
-        202: json_of(Export, "A new export", created=_QUEUED),
+        202: answer(Export, "A new export", created=_QUEUED),
         **errors(
             *_BODY_CODES,
             *_KEY_CODES,
