@@ -120,14 +120,7 @@ def load(services: Services) -> None:
 def export(services: Services) -> tuple[Job, float]:
     request = choose_meters("all", PERIOD, source=services.source, catalog=services.catalog)
     began = time.perf_counter()
-    job = submit_export(
-        request,
-        jobs=services.jobs,
-        catalog=services.catalog,
-        dispatcher=services.dispatcher,
-        space=services.space,
-        limits=services.limits,
-    ).job
+    job = submit_export(request, at=services.intake).job
     while (now := services.jobs.get(job.id)) is not None and now.file is None:
         assert now.error is None, now.error
         time.sleep(0.02)

@@ -167,14 +167,7 @@ def started(machine: Machine) -> tuple[list[str], list[MeterportProcess]]:
 
 def asked(services: Services, period: Period) -> Job:
     request = choose_meters("all", period, source=services.source, catalog=services.catalog)
-    job = submit_export(
-        request,
-        jobs=services.jobs,
-        catalog=services.catalog,
-        dispatcher=services.dispatcher,
-        space=services.space,
-        limits=services.limits,
-    ).job
+    job = submit_export(request, at=services.intake).job
     days = (period.end - period.start).days
     console.print(f"Fleet:    {len(request.fleet)} meters, {days} days: job {job.id}")
     return job

@@ -118,15 +118,7 @@ class Home:
 
     def submit(self, request: ExportRequest) -> Job:
         """Ask for that export."""
-        s = self.services
-        return submit_export(
-            request,
-            jobs=s.jobs,
-            catalog=s.catalog,
-            dispatcher=s.dispatcher,
-            space=s.space,
-            limits=s.limits,
-        ).job
+        return submit_export(request, at=self.services.intake).job
 
     def work(self, policy: RetryPolicy = RetryPolicy()) -> None:  # noqa: B008 - it is frozen
         """Run every job that waits, here and now."""

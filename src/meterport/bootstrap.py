@@ -1,12 +1,11 @@
 """Settings in, services out: the only module that names adapters."""
 
-import fcntl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from meterport.adapters.local_disk import LocalDisk
 from meterport.adapters.local_dispatch import LocalDispatch, SocketWakeups
@@ -20,11 +19,13 @@ from meterport.adapters.sql_figures import SqlFigures
 from meterport.adapters.sql_history import SqlHistory
 from meterport.adapters.sql_job_archive import SqlJobArchive
 from meterport.adapters.sql_jobs import SqlJobs
+from meterport.adapters.sql_keys import SqlKeys
 from meterport.adapters.sql_leases import SqlLeases
 from meterport.adapters.sql_meters import SqlMeters
 from meterport.adapters.sql_presence import SqlPresence
 from meterport.adapters.sql_schema import REVISIONS, check, revision, upgrade
 from meterport.adapters.sqlite_backup import SqliteBackup
+from meterport.data_folder import check_whole, make_data_folder, usable
 from meterport.domain.errors import SourceUnavailable, StartRefused
 from meterport.durable import make_folder
 from meterport.ports import (
@@ -43,11 +44,13 @@ from meterport.ports import (
     Space,
     Wakeups,
 )
+from meterport.ports.access import Keys
 from meterport.ports.history import History
 from meterport.ports.overview import Disk, JobCounts, MeterPages, Presence, Uploads
 from meterport.services.choose_meters import Limits
 from meterport.services.erase_meter import erase_meter
 from meterport.services.refresh_meters import refresh_meters
+from meterport.services.submit_export import Intake
 from meterport.settings import Settings
 from meterport.sources.delta import DeltaSource
 from meterport.sources.delta_store import DeltaReadings
@@ -58,9 +61,7 @@ from meterport.sources.table_folder import TableFolder
 if TYPE_CHECKING:
     from meterport.adapters.s3_links import S3Links
 
-MARKER = "restore-under-way"
 SQLITE = "sqlite:///"
-HOME_LOCK = "home.lock"
 UPLOADS = "uploads"
 
 
@@ -69,6 +70,7 @@ class Services:
     jobs: JobStore
     archive: JobArchive
     history: History
+    keys: Keys
     leases: Leases
     presence: Presence
     dispatcher: Dispatcher
@@ -88,6 +90,10 @@ class Services:
     limits: Limits
     close: Callable[[], None]
     """Give the database's connections back."""
+
+    @property
+    def intake(self) -> Intake:
+        return Intake(self.jobs, self.catalog, self.dispatcher, self.space, self.limits)
 
 
 def erase(services: Services, smart_meter_id: str) -> int:
@@ -109,10 +115,10 @@ def connect(settings: Settings) -> Services:
     Where a database server has the jobs, a machine may begin with an empty data folder or none.
     """
     if settings.jobs_on_server:
-        _make_data_folder(settings)
+        make_data_folder(settings)
     elif not settings.data.is_dir():
         raise StartRefused(f"there is no data folder {settings.data}; `meterport serve` makes one")
-    _check_whole(settings)
+    check_whole(settings)
     database = Database(settings.jobs_url)
     check(database)
     return _services(settings, database)
@@ -145,6 +151,7 @@ def _connected(settings: Settings, database: Database) -> Services:
         jobs=SqlJobs(database),
         archive=SqlJobArchive(database),
         history=SqlHistory(database),
+        keys=SqlKeys(database),
         leases=SqlLeases(database),
         presence=SqlPresence(database),
         dispatcher=_dispatcher(settings, database),
@@ -297,7 +304,7 @@ def prepare(settings: Settings) -> Services:
 
     Raises StartRefused if the home cannot be used.
     """
-    _check_whole(settings)
+    check_whole(settings)
     with usable(settings):
         if not settings.files_in_store:
             make_folder(settings.files)
@@ -317,63 +324,9 @@ def _create_table(settings: Settings) -> None:
         raise StartRefused(error.message, error.details) from error
 
 
-_held: list[IO[bytes]] = []
-"""Open as long as the process lives."""
-
-
-def hold_home(settings: Settings) -> None:
-    """Keep `restore` off the home for the life of this process. Raises StartRefused beside one."""
-    if settings.data.is_dir():
-        with usable(settings):
-            lock = (settings.data / HOME_LOCK).open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StartRefused(f"a restore into {settings.data} is under way") from error
-        _held.append(lock)
-
-
-@contextmanager
-def home_alone(settings: Settings) -> Iterator[None]:
-    """Raises StartRefused while any other process works on the home."""
-    with (settings.data / HOME_LOCK).open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StartRefused(
-                f"another process of meterport works on {settings.data}; stop it first"
-            ) from error
-        yield
-
-
-def _check_whole(settings: Settings) -> None:
-    if (settings.data / MARKER).exists():
-        raise StartRefused(
-            f"a restore into {settings.data} was cut off; run `meterport restore BACKUP --replace` "
-            "again"
-        )
-
-
 def upgrade_schema(settings: Settings) -> Database:
-    _check_whole(settings)
-    _make_data_folder(settings)
+    check_whole(settings)
+    make_data_folder(settings)
     database = Database(settings.jobs_url)
     upgrade(database)
     return database
-
-
-def _make_data_folder(settings: Settings) -> None:
-    with usable(settings):
-        make_folder(settings.data.absolute())
-
-
-@contextmanager
-def usable(settings: Settings) -> Iterator[None]:
-    """Raises StartRefused, with the remedy, where the data folder fails us."""
-    try:
-        yield
-    except OSError as error:
-        raise StartRefused(
-            f"cannot use the data folder {settings.data}: {error.strerror}; "
-            "choose another with --data or METERPORT_DATA"
-        ) from error

@@ -16,6 +16,7 @@ from meterport import __version__
 from meterport.cli_base import Data, Json, LogLevel, home, say, settings_of
 from meterport.cli_export import export
 from meterport.cli_import import import_, receive
+from meterport.cli_keys import keys
 from meterport.client import MeterportRefused
 from meterport.domain.errors import MeterportError
 from meterport.domain.jobs import Lane
@@ -32,6 +33,7 @@ jobs = typer.Typer(help="The exports that were asked for.", invoke_without_comma
 app.add_typer(db, name="db")
 app.add_typer(config, name="config")
 app.add_typer(jobs, name="jobs")
+app.add_typer(keys, name="keys")
 app.command()(export)
 app.command("import")(import_)
 app.command(hidden=True)(receive)

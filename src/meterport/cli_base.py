@@ -22,7 +22,7 @@ def say(text: str) -> None:
 
 def home(**given: Any) -> Settings:
     """The settings of a home on which this process works until it ends."""
-    from meterport.bootstrap import hold_home
+    from meterport.data_folder import hold_home
 
     settings = settings_of(**given)
     hold_home(settings)

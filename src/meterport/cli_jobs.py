@@ -43,15 +43,7 @@ def manifest(settings: Settings, job_id: str) -> Iterator[str]:
 
 def run_again(settings: Settings, job_id: str) -> str:
     services = connect(settings)
-    job = rerun_export(
-        _plain(job_id),
-        jobs=services.jobs,
-        source=services.source,
-        catalog=services.catalog,
-        dispatcher=services.dispatcher,
-        space=services.space,
-        limits=services.limits,
-    ).job
+    job = rerun_export(_plain(job_id), at=services.intake, source=services.source).job
     return job.id
 
 

@@ -101,14 +101,7 @@ def _outcomes(request: ExportRequest) -> Sequence[Compression]:
 def _ended(services: Services, settings: Settings, request: ExportRequest) -> Job:
     """The job, worked on until it has a file. Raises MeterportRefused with its own reason."""
     with stopped_only_where_asked() as check_orders:
-        job = submit_export(
-            request,
-            jobs=services.jobs,
-            catalog=services.catalog,
-            dispatcher=services.dispatcher,
-            space=services.space,
-            limits=services.limits,
-        ).job
+        job = submit_export(request, at=services.intake).job
         with (
             _called_off_if_left(services.jobs, job.id),
             _working(settings, job.id) as check_worker,

@@ -15,9 +15,8 @@ from meterport.domain.period import iso_utc
 from meterport.domain.readings import READING_SCHEMA, MeterSummary
 from meterport.importers.base import BAD_ROWS_SHOWN, FileReport
 from meterport.importers.options import ImportOptions
-from meterport.services.import_options import Said
 from meterport.services.import_readings import ImportReport, import_files
-from meterport.services.receive_readings import receive_readings, said_of
+from meterport.services.receive_readings import heard, receive_readings, said_of
 from meterport.settings import Settings
 
 
@@ -45,7 +44,7 @@ def receive(settings: Settings, path: Path, words: str) -> str:
         services = connect(settings)
         report = receive_readings(
             path,
-            Said(**json.loads(words)),
+            *heard(json.loads(words)),
             source=services.source,
             store=services.readings,
             catalog=services.catalog,

@@ -14,15 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from meterport import durable
-from meterport.bootstrap import (
-    MARKER,
-    SQLITE,
-    Services,
-    erase,
-    erased_meters,
-    home_alone,
-    open_staged,
-)
+from meterport.bootstrap import SQLITE, Services, erase, erased_meters, open_staged
+from meterport.data_folder import MARKER, home_alone
 from meterport.domain.backups import DATABASE, EXPORTS, READINGS, Backup
 from meterport.domain.errors import BackupRefused, MeterportError
 from meterport.services.refresh_meters import refresh_meters

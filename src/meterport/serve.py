@@ -1,20 +1,21 @@
 """The API, its workers and the housekeeping on one machine: start, serve, stop."""
 
 import fcntl
-import ipaddress
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from meterport.adapters.local_dispatch import listening
-from meterport.bootstrap import Services, prepare, usable
+from meterport.bootstrap import Services, prepare
 from meterport.children import Child, Children
+from meterport.data_folder import usable
 from meterport.domain.errors import StartRefused
 from meterport.domain.jobs import Lane
 from meterport.durable import make_folder
@@ -30,9 +31,10 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
 
     Raises StartRefused if the address, the port or the data folder cannot be used.
     """
-    check_address(settings)
     with only_one(settings):
-        server = Server(api_config(prepare(settings), settings))
+        services = prepare(settings)
+        check_keys(services, settings)
+        server = Server(api_config(services, settings))
         # From here on a signal is an order to stop, also before and after uvicorn listens to it.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, server.handle_exit)
@@ -52,8 +54,9 @@ def _serve(server: "Server", settings: Settings, ready: Callable[[str], None]) -
 
 def serve_api(settings: Settings, *, ready: Callable[[str], None]) -> None:
     """The API alone, of which any number may run on one database."""
-    check_address(settings)
-    server = Server(api_config(prepare(settings), settings))
+    services = prepare(settings)
+    check_keys(services, settings)
+    server = Server(api_config(services, settings))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.handle_exit)
     with bound(settings.host, settings.port) as listener:
@@ -112,19 +115,16 @@ def _stopped_at_once(server: Server, children: Children) -> Iterator[None]:
         server.told_to_stop.set()
 
 
-def check_address(settings: Settings) -> None:
-    if settings.auth == "off" and not is_loopback(settings.host):
+def check_keys(services: Services, settings: Settings) -> None:
+    """Raises StartRefused where keys are asked for, and nobody could have one."""
+    if not settings.asks_for_keys:
+        return
+    now = datetime.now(UTC)
+    if not any(key.is_alive(now) for key in services.keys.all()):
         raise StartRefused(
-            f"{settings.host} can be reached by others, and the service asks for no keys yet; "
-            f"listen on 127.0.0.1, or accept that with {PREFIX}AUTH=insecure-off"
+            f"the service on {settings.host} asks for keys, and there is none; make one with "
+            "meterport keys create --scopes admin --meters '*'"
         )
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def api_config(services: Services, settings: Settings) -> uvicorn.Config:

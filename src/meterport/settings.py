@@ -3,6 +3,7 @@
 The defaults are one machine without any server; each is set by METERPORT_<NAME>.
 """
 
+import ipaddress
 import os
 import re
 from datetime import timedelta
@@ -73,9 +74,9 @@ class Settings(BaseSettings):
         4, os.cpu_count() or 1
     )
     auth: Annotated[
-        Literal["off", "insecure-off"],
-        Field(description="off: loopback only; insecure-off: any address, no keys asked"),
-    ] = "off"
+        Literal["auto", "keys", "insecure-off"],
+        Field(description="auto: asks for keys but on loopback; keys: always; insecure-off: never"),
+    ] = "auto"
     allowed_hosts: Annotated[
         tuple[str, ...],
         NoDecode,
@@ -141,6 +142,18 @@ class Settings(BaseSettings):
         if not isinstance(names, str):
             return names
         return tuple(name.strip().lower() for name in names.split(",") if name.strip())
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def asks_for_keys(self) -> bool:
+        return self.auth == "keys" or (self.auth == "auto" and not self.on_loopback)
 
     @property
     def profile(self) -> dict[str, str]:

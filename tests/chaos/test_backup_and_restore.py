@@ -18,8 +18,9 @@ from sqlalchemy import update
 import meterport.restore
 from meterport.adapters.sql_database import Database, db_now
 from meterport.adapters.sql_tables import leases
-from meterport.bootstrap import MARKER, connect
+from meterport.bootstrap import connect
 from meterport.cli_backup import backed_up, erased
+from meterport.data_folder import MARKER
 from meterport.domain.backups import DATABASE, LIST
 from meterport.domain.errors import BackupRefused, MeterportError, StartRefused
 from meterport.domain.jobs import JobId, JobStatus

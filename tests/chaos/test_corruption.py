@@ -125,11 +125,8 @@ class Exports:
         s = self.home.services
         again = rerun_export(
             job_id,
-            jobs=s.jobs,
+            at=s.intake,
             source=s.source,
-            catalog=s.catalog,
-            dispatcher=s.dispatcher,
-            space=s.space,
         ).job
         self.home.work()
         before, after = s.jobs.get(job_id), s.jobs.get(again.id)

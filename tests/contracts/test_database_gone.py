@@ -22,6 +22,7 @@ from meterport.adapters.sql_meters import SqlMeters
 from meterport.adapters.sql_presence import SqlPresence
 from meterport.adapters.sql_schema import upgrade
 from meterport.adapters.sql_tables import jobs as jobs_table
+from meterport.domain.access import ALL_METERS
 from meterport.domain.errors import InternalError, ServiceUnavailable
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job, Lease
@@ -57,7 +58,7 @@ CALLS: Mapping[str, Callable[[Database, Job], object]] = {
     "forget": lambda db, job: SqlJobArchive(db).forget(older_than=timedelta(0)),
     "meter": lambda db, job: SqlMeters(db).get("123"),
     "meters": lambda db, job: SqlMeters(db).all(),
-    "page": lambda db, job: SqlMeters(db).page(prefix="", after="", limit=1),
+    "page": lambda db, job: SqlMeters(db).page(prefix="", after="", limit=1, within=ALL_METERS),
     "figures": lambda db, job: SqlFigures(db).figures(),
     "workers": lambda db, job: SqlPresence(db).workers(),
     "version": lambda db, job: SqlMeters(db).version(),

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_history import SqlHistory
 from meterport.adapters.sql_jobs import SqlJobs
+from meterport.domain.access import EVERYTHING
 from meterport.domain.errors import InvalidRequest
 from meterport.domain.exports import ExportRequest
 from meterport.domain.history import HistoryPage, Wanted
@@ -38,13 +39,13 @@ def ids(page: HistoryPage) -> list[str]:
 
 
 def found(history: History, wanted: Wanted) -> list[str]:
-    return ids(history.page(wanted, limit=200))
+    return ids(history.page(wanted, access=EVERYTHING, limit=200))
 
 
 def pages(history: History, limit: int) -> list[list[str]]:
     told, after = [], ()
     while True:
-        page = history.page(ALL, limit=limit, after=after)
+        page = history.page(ALL, access=EVERYTHING, limit=limit, after=after)
         told.append(ids(page))
         if page.next_key is None:
             return told
@@ -67,7 +68,7 @@ def test_the_newest_comes_first(jobs: JobStore, history: History, database: Data
     for second, job in enumerate(made):
         made_at(database, job, f"2026-01-01 00:00:0{second}.000")
 
-    page = history.page(ALL, limit=3)
+    page = history.page(ALL, access=EVERYTHING, limit=3)
 
     assert ids(page) == [job.id for job in reversed(made)]
     assert page.next_key is None
@@ -95,10 +96,10 @@ def test_what_comes_meanwhile_does_not_shift_the_next_page(
     add(jobs)
     add(jobs)
     before = found(history, ALL)
-    first = history.page(ALL, limit=1)
+    first = history.page(ALL, access=EVERYTHING, limit=1)
     add(jobs)
 
-    second = history.page(ALL, limit=1, after=first.next_key or ())
+    second = history.page(ALL, access=EVERYTHING, limit=1, after=first.next_key or ())
 
     assert ids(first) + ids(second) == before
     assert second.next_key is None
@@ -118,13 +119,15 @@ def test_what_comes_meanwhile_does_not_shift_the_next_page(
 )
 def test_a_key_that_no_page_ended_with_is_refused(history: History, key: Sequence[str]) -> None:
     with pytest.raises(InvalidRequest, match="cursor is none that this list gave"):
-        history.page(ALL, limit=1, after=key)
+        history.page(ALL, access=EVERYTHING, limit=1, after=key)
 
 
 def test_behind_a_job_that_was_forgotten_the_list_goes_on(jobs: JobStore, history: History) -> None:
     job = add(jobs)
 
-    page = history.page(ALL, limit=1, after=("9999-12-31 23:59:59.999999", NOBODYS))
+    page = history.page(
+        ALL, access=EVERYTHING, limit=1, after=("9999-12-31 23:59:59.999999", NOBODYS)
+    )
 
     assert ids(page) == [job.id]
 
@@ -139,7 +142,10 @@ def test_a_fleet_is_found_by_each_of_its_meters_and_counted(
     assert set(found(history, Wanted(smart_meter_id="A"))) == {one.id, fleet.id}
     assert found(history, Wanted(smart_meter_id="B")) == [fleet.id]
     assert found(history, Wanted(smart_meter_id="C")) == []
-    counts = {entry.job.id: entry.meters for entry in history.page(ALL, limit=9).entries}
+    counts = {
+        entry.job.id: entry.meters
+        for entry in history.page(ALL, access=EVERYTHING, limit=9).entries
+    }
     assert counts == {one.id: 1, fleet.id: 2}
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import make_url
 
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_meters import SqlMeters
+from meterport.domain.access import ALL_METERS
 from meterport.domain.readings import MeterSummary
 from meterport.ports.overview import MeterPages
 from meterport.sources.postgres import PostgresSource
@@ -52,12 +53,15 @@ def summary(meter: str) -> MeterSummary:
 
 
 def ids(pages: MeterPages, *, prefix: str = "", after: str = "", limit: int = 100) -> list[str]:
-    found = pages.page(prefix=prefix, after=after, limit=limit)
+    found = pages.page(prefix=prefix, after=after, limit=limit, within=ALL_METERS)
     return [meter.smart_meter_id for meter in found]
 
 
 def test_a_page_tells_of_the_meters_what_is_known(pages: MeterPages) -> None:
-    assert list(pages.page(prefix="", after="", limit=2)) == [summary("1"), summary("10")]
+    assert list(pages.page(prefix="", after="", limit=2, within=ALL_METERS)) == [
+        summary("1"),
+        summary("10"),
+    ]
 
 
 def test_the_pages_are_all_meters_once_in_order(pages: MeterPages) -> None:

@@ -67,10 +67,9 @@ def test_address_that_others_reach_is_refused_without_keys(tmp_path: Path) -> No
 
     assert said == (
         "meterport: START_REFUSED: "
-        "0.0.0.0 can be reached by others, and the service asks for no keys yet; "
-        "listen on 127.0.0.1, or accept that with METERPORT_AUTH=insecure-off"
+        "the service on 0.0.0.0 asks for keys, and there is none; make one with "
+        "meterport keys create --scopes admin --meters '*'"
     )
-    assert not (tmp_path / "data").exists()
 
 
 def test_address_that_others_reach_is_served_once_that_is_accepted(tmp_path: Path) -> None:

@@ -61,11 +61,8 @@ def again(home: make.Home, job: Job) -> Job:
     s = home.services
     return rerun_export(
         job.id,
-        jobs=s.jobs,
+        at=s.intake,
         source=s.source,
-        catalog=s.catalog,
-        dispatcher=s.dispatcher,
-        space=s.space,
     ).job
 
 

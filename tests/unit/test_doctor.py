@@ -326,7 +326,7 @@ def test_an_outdated_schema_is_told(home: make.Home) -> None:
     on_the_database(home, "UPDATE alembic_version SET version_num = '0001'")
 
     assert wrong(home) == [
-        Finding(Level.ERROR, "database", "schema 0001, not 0006", "meterport db upgrade")
+        Finding(Level.ERROR, "database", "schema 0001, not 0007", "meterport db upgrade")
     ]
 
 

@@ -93,7 +93,7 @@ def test_a_service_that_stops_ends_the_streams(client: TestClient, home: make.Ho
     watch = Watch(home.services.archive.some, every_s=0)
 
     async def stopped_meanwhile() -> list[str]:
-        stream = events._events(job, home.services, watch)
+        stream = events._events(job, home.services, watch, lambda _: True)
         seen = [await anext(stream), await anext(stream)]
         watch.stop()
         return seen + [each async for each in stream]
@@ -110,7 +110,7 @@ def test_each_step_is_told_once(client: TestClient, home: make.Home) -> None:
     watch = Watch(lambda _: {job.id: steps[len(seen)]}, every_s=0)
 
     async def all_of_it() -> None:
-        async for each in events._events(job, home.services, watch):
+        async for each in events._events(job, home.services, watch, lambda _: True):
             seen.append(each)
             if len(seen) == len(steps):
                 break

@@ -3,6 +3,7 @@
 import errno
 import io
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -120,10 +121,7 @@ def test_all_with_a_key_stays_one_request_when_a_meter_comes_meanwhile(loaded: m
         request = choose_meters("all", make.period(), source=s.source, catalog=s.catalog)
         return submit_export(
             request,
-            jobs=s.jobs,
-            catalog=s.catalog,
-            dispatcher=s.dispatcher,
-            space=s.space,
+            at=s.intake,
             idempotency_key="k",
         ).job.id
 
@@ -141,12 +139,8 @@ def test_a_replay_does_not_depend_on_what_the_catalogue_expects_now(loaded: make
         request = ExportRequest.of_fleet("ABC", make.period())
         return submit_export(
             request,
-            jobs=s.jobs,
-            catalog=s.catalog,
-            dispatcher=s.dispatcher,
-            space=s.space,
+            at=s.intake,
             idempotency_key="k",
-            limits=s.limits,
         ).job.id
 
     first = ask()
@@ -330,13 +324,8 @@ def test_the_source_that_is_away_when_a_job_is_asked_for_refuses_nothing(
             raise make.error()
 
     s = loaded.services
-    job = submit_export(
-        make.request("A"),
-        jobs=s.jobs,
-        catalog=Away(),  # type: ignore[arg-type]  # all that is asked of it
-        dispatcher=s.dispatcher,
-        space=s.space,
-    ).job
+    away = replace(s.intake, catalog=Away())  # type: ignore[arg-type]  # all that is asked of it
+    job = submit_export(make.request("A"), at=away).job
 
     assert job.lane is Lane.SMALL
 

@@ -240,14 +240,7 @@ def test_a_rerun_asks_for_the_same_meters_at_the_same_version(
     loaded.load(make.readings(7.0, meter="C"))
     s = loaded.services
 
-    again = rerun_export(
-        job.id,
-        jobs=s.jobs,
-        source=s.source,
-        catalog=s.catalog,
-        dispatcher=s.dispatcher,
-        space=s.space,
-    ).job
+    again = rerun_export(job.id, at=s.intake, source=s.source).job
     work(loaded)
 
     assert get(client, again) == get(client, job)

@@ -62,11 +62,8 @@ def rerun(home: make.Home, job_id: str) -> Job:
     s = home.services
     return rerun_export(
         job_id,
-        jobs=s.jobs,
+        at=s.intake,
         source=s.source,
-        catalog=s.catalog,
-        dispatcher=s.dispatcher,
-        space=s.space,
     ).job
 
 

@@ -11,6 +11,7 @@ import pytest
 from anyio import to_thread
 from starlette.testclient import TestClient
 
+from meterport.domain.access import Access
 from meterport.domain.errors import ImportBusy, StorageFull
 from meterport.services.import_options import Said
 from meterport.services.receive_readings import LONGEST_MESSAGE, receive_readings, shortened
@@ -38,9 +39,15 @@ def client(home: make.Home) -> Iterator[TestClient]:
     """It imports in this process, which costs less; see tests/e2e/test_sent_readings.py."""
     s = home.services
 
-    async def run(path: Path, said: Said) -> dict[str, object]:
+    async def run(path: Path, said: Said, access: Access) -> dict[str, object]:
         importing = partial(
-            receive_readings, path, said, source=s.source, store=s.readings, catalog=s.catalog
+            receive_readings,
+            path,
+            said,
+            access,
+            source=s.source,
+            store=s.readings,
+            catalog=s.catalog,
         )
         return await to_thread.run_sync(importing)
 

@@ -65,11 +65,8 @@ def test_a_job_in_an_unknown_zone_is_not_asked_for_once_more(loaded: make.Home) 
     with pytest.raises(InvalidTimezone, match="'Mars/Phobos' is not known"):
         rerun_export(
             job.id,
-            jobs=s.jobs,
+            at=s.intake,
             source=s.source,
-            catalog=s.catalog,
-            dispatcher=s.dispatcher,
-            space=s.space,
         )
 
 

@@ -12,8 +12,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from meterport.adapters.local_uploads import LocalUploads
+from meterport.domain.access import EVERYTHING
 from meterport.domain.errors import ImportRefused
 from meterport.services.import_options import Said
+from meterport.services.receive_readings import heard
 from meterport.web.app import create_app
 from meterport.web.import_process import ImportProcess
 from tests import make
@@ -120,7 +122,7 @@ def test_what_a_dead_process_left_behind_goes_with_the_next_file(home: make.Home
 
 def import_with(*program: str, longest_s: float = 60) -> dict[str, object]:
     run = ImportProcess(dict(os.environ), program=program, longest_s=longest_s)
-    return asyncio.run(run(Path("file.csv"), Said(meter="1")))
+    return asyncio.run(run(Path("file.csv"), Said(meter="1"), EVERYTHING))
 
 
 def test_a_file_that_kills_its_reader_is_refused() -> None:
@@ -136,4 +138,4 @@ def test_a_file_that_takes_for_ever_is_given_up() -> None:
 def test_what_the_reader_was_told_comes_on_its_input() -> None:
     echoed = import_with("sh", "-c", """printf '{"report": %s}' "$(cat)" """)
 
-    assert echoed == {"meter": "1"}
+    assert heard(echoed) == (Said(meter="1"), EVERYTHING)

@@ -14,6 +14,8 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     String,
+    and_,
+    exists,
     func,
     literal,
     or_,
@@ -28,8 +30,10 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from meterport.adapters.sql_database import Database, UtcDateTime, db_now
 from meterport.adapters.sql_job_rows import COLUMNS, is_expired, is_job_id, job_of, phase
+from meterport.adapters.sql_keys import is_among
 from meterport.adapters.sql_manifests import drop_manifests
 from meterport.adapters.sql_tables import JOB_ID, job_meters, jobs
+from meterport.domain.access import Access
 from meterport.domain.errors import InvalidRequest
 from meterport.domain.exports import FLEET
 from meterport.domain.history import Entry, HistoryPage, Wanted
@@ -71,11 +75,13 @@ class SqlHistory:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def page(self, wanted: Wanted, *, limit: int, after: Sequence[str] = ()) -> HistoryPage:
+    def page(
+        self, wanted: Wanted, *, access: Access, limit: int, after: Sequence[str] = ()
+    ) -> HistoryPage:
         made_at = type_coerce(jobs.c.created_at, String).label("made_at")
         statement: Select[Any] = (
             select(*COLUMNS, made_at, _meters.label("meters"))
-            .where(*_conditions(wanted), *_behind(after))
+            .where(*_seen_by(access), *_conditions(wanted), *_behind(after))
             .order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
             .limit(limit + 1)
         )
@@ -99,6 +105,18 @@ class SqlHistory:
 
 def _count(row: Any) -> int:
     return int(row.meters) if row.smart_meter_id == FLEET else 1
+
+
+def _seen_by(access: Access) -> Iterator[ColumnElement[bool]]:
+    """As services/find_job judges one job."""
+    if access.own_only:
+        yield jobs.c.owner == access.owner
+    if not access.meters.are_all:
+        foreign = exists().where(
+            job_meters.c.job_id == jobs.c.id, ~is_among(job_meters.c.smart_meter_id, access.meters)
+        )
+        is_fleet = jobs.c.smart_meter_id == FLEET
+        yield or_(is_among(jobs.c.smart_meter_id, access.meters), and_(is_fleet, ~foreign))
 
 
 def _conditions(wanted: Wanted) -> Iterator[ColumnElement[bool]]:

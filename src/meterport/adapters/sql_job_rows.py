@@ -143,6 +143,7 @@ def job_of(row: Row[Any]) -> Job:
         status=JobStatus(row.status),
         created_at=row.created_at,
         updated_at=row.updated_at,
+        owner=row.owner,
         phase=Phase(row.phase),
         lane=Lane(row.lane),
         attempt=row.attempt,

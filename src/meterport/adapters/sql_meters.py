@@ -9,8 +9,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from meterport.adapters.sql_database import Database
+from meterport.adapters.sql_keys import is_among
 from meterport.adapters.sql_leases import SqlLeases
 from meterport.adapters.sql_tables import meters, readings_state
+from meterport.domain.access import Meters
 from meterport.domain.errors import ImportBusy, LeaseTaken
 from meterport.domain.readings import MeterSummary
 from meterport.ports import HeldLease
@@ -43,9 +45,13 @@ class SqlMeters:
             rows = connection.execute(select(meters).order_by(meters.c.smart_meter_id))
             return [_summary(row) for row in rows]
 
-    def page(self, *, prefix: str, after: str, limit: int) -> Sequence[MeterSummary]:
+    def page(
+        self, *, prefix: str, after: str, limit: int, within: Meters
+    ) -> Sequence[MeterSummary]:
         id_ = self._by_bytes(meters.c.smart_meter_id)
-        asked = (id_ > after, id_ >= prefix, id_ < prefix + BEHIND_ALL)
+        asked = [id_ > after, id_ >= prefix, id_ < prefix + BEHIND_ALL]
+        if not within.are_all:
+            asked.append(is_among(meters.c.smart_meter_id, within))
         with self._database.read() as connection:
             rows = connection.execute(select(meters).where(*asked).order_by(id_).limit(limit))
             return [_summary(row) for row in rows]

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, inspect, text
 from meterport.adapters.sql_database import Database
 from meterport.domain.errors import StartRefused
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 
 
 def upgrade(database: Database) -> None:

@@ -154,3 +154,59 @@ erasures = Table(
     Column("finished_at", UtcDateTime),
 )
 """The meters that were forgotten; a restored backup forgets them again."""
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("secret_sha256", String, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("meters", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+)
+"""`scopes` and `meters`: lists of words as JSON, see domain/access."""
+
+links = Table(
+    "links",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("job_id", JOB_ID, ForeignKey("jobs.id"), nullable=False),
+    Column("key_id", String, nullable=False),
+    Column("secret_sha256", String, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+"""Of downloads that need no key. `key_id`: who made it, empty without keys; what that key may no
+longer read, its links do not lead to either. A revoked one is removed."""
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", String, nullable=False),
+    Column("owner", String, nullable=False),
+    Column("key_id", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("result", String, nullable=False),
+    Column("job_id", String),
+    Column("meters_sha256", String),
+    Column("rows", BigInteger),
+    Column("bytes", BigInteger),
+    Column("request_id", String, nullable=False),
+    Column("details", Text, nullable=False),
+    Column("sha256", String, nullable=False),
+)
+"""Who received whose readings, and when; see domain/audit. Rows are added and never changed, which
+the database itself refuses. `sha256`: of the row and of the one before."""
+
+audit_meters = Table(
+    "audit_meters",
+    metadata,
+    Column("meters_sha256", String, primary_key=True),
+    Column("smart_meter_id", String, primary_key=True),
+)
+"""The sets of meters that `audit` speaks of, each once, under its own digest."""

@@ -19,6 +19,7 @@ MeterportError
 │   ├── ExportNotReady · ExportFailed · ExportDamaged · ExportExpired · RangeNotSatisfiable
 │   └── ManifestGone
 ├── JobNotFound · ExportNotCancellable      what is asked of a job cannot be done
+├── AccessError · LimitError · KeyRefused    see domain/access_errors
 ├── LeaseTaken                  another process is at it              (retryable)
 ├── ServiceUnavailable          the database does not answer         (retryable)
 ├── ImportRefused               the file was not imported; the store is as it was

@@ -133,6 +133,7 @@ class Job:
     status: JobStatus
     created_at: datetime
     updated_at: datetime
+    owner: str = ANONYMOUS
     phase: Phase = Phase.QUEUED
     lane: Lane = Lane.SMALL
     attempt: int = 0

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from meterport.domain.access import Access
 from meterport.domain.history import HistoryPage, Wanted
 
 
 class History(Protocol):
-    def page(self, wanted: Wanted, *, limit: int, after: Sequence[str] = ()) -> HistoryPage:
-        """The newest first; `after`: the key with which an earlier page ended.
+    def page(
+        self, wanted: Wanted, *, access: Access, limit: int, after: Sequence[str] = ()
+    ) -> HistoryPage:
+        """Of those that may be seen the newest first; `after`: the key of an earlier page's end.
 
         Raises InvalidRequest for a key that no page ended with.
         """

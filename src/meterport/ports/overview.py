@@ -5,13 +5,16 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from meterport.domain.access import Meters
 from meterport.domain.figures import DiskSpace, JobFigures
 from meterport.domain.readings import MeterSummary
 
 
 class MeterPages(Protocol):
-    def page(self, *, prefix: str, after: str, limit: int) -> Sequence[MeterSummary]:
-        """The next meters whose ids begin with `prefix`, behind the id `after`, in order."""
+    def page(
+        self, *, prefix: str, after: str, limit: int, within: Meters
+    ) -> Sequence[MeterSummary]:
+        """The next of them whose ids begin with `prefix`, behind the id `after`, in order."""
 
 
 class Presence(Protocol):

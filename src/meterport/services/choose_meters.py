@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from meterport.domain.access import ALL_METERS, Meters
 from meterport.domain.errors import ExportLimitExceeded, InvalidRequest, shown
 from meterport.domain.exports import ExportRequest
 from meterport.domain.options import Compression, ExportOptions
@@ -37,17 +38,20 @@ def choose_meters(
     format: str = "csv",  # noqa: A002 - the contract's word
     compression: Compression = Compression.NONE,
     options: ExportOptions = ExportOptions(),  # noqa: B008 - it is frozen
+    within: Meters = ALL_METERS,
 ) -> ExportRequest:
-    """The request for a list of meters, or for ALL that are known now.
+    """The request for a list of meters, or for ALL of those `within` that are known now.
 
     A meter of the list that is not known is found by the job, which fails with its name.
     """
     wants_all = asked == ALL
     if wants_all:
         refresh_meters(source=source, catalog=catalog)
-        known = [meter.smart_meter_id for meter in catalog.all()]
+        ids = (meter.smart_meter_id for meter in catalog.all())
+        known = [meter for meter in ids if meter in within]
         if not known:
-            raise InvalidRequest("there is no meter yet; import readings first")
+            of_key = "" if within.are_all else " that this key is for"
+            raise InvalidRequest(f"there is no meter{of_key} yet; import readings first")
         asked = known
     if not isinstance(asked, list | tuple):
         raise InvalidRequest(f"smart_meter_ids must be a list or 'all', not {shown(asked)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from meterport.domain.access import EVERYTHING, Access
 from meterport.domain.errors import ImportRefused
 from meterport.domain.readings import Merged
 from meterport.importers import importer_for
@@ -45,10 +46,11 @@ def import_files(
     store: ReadingStore,
     catalog: MeterCatalog,
     progress: Callable[[int], None] = lambda rows: None,
+    access: Access = EVERYTHING,
 ) -> ImportReport:
-    """All the files or none. Raises ImportRefused and leaves the store as it was."""
+    """All the files or none. Raises ImportRefused or Forbidden and leaves the store as it was."""
     files = [FileReport(path) for path in paths]
-    batches = _with_progress(_batches(files, options), progress)
+    batches = _with_progress(_allowed(_batches(files, options), access), progress)
     merged = import_batches(batches, source=source, store=store, catalog=catalog)
     return ImportReport(files, merged)
 
@@ -72,6 +74,12 @@ def _batches(files: Iterable[FileReport], options: ImportOptions) -> Iterator[pl
         yield from _opened(file, options)
         if file.rows == 0:
             raise ImportRefused(f"{file.path.name}: no rows below the header")
+
+
+def _allowed(batches: Iterable[pl.DataFrame], access: Access) -> Iterator[pl.DataFrame]:
+    for batch in batches:
+        access.check_meters(batch["smart_meter_id"].unique().sort())
+        yield batch
 
 
 def _opened(file: FileReport, options: ImportOptions) -> Iterator[pl.DataFrame]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from meterport.domain.access import ALL_METERS, Meters
 from meterport.domain.errors import StartNotInPast
 from meterport.domain.exports import ExportRequest, check_label, check_smart_meter_id
 from meterport.domain.options import Compression, ExportOptions, compression_of
@@ -33,7 +34,12 @@ class Asked:
 
 
 def read_export(
-    asked: Asked, *, source: ReadingSource, catalog: MeterCatalog, now: datetime
+    asked: Asked,
+    *,
+    source: ReadingSource,
+    catalog: MeterCatalog,
+    now: datetime,
+    within: Meters = ALL_METERS,
 ) -> ExportRequest:
     """Times without an offset are those of the request's zone. Raises InvalidRequest."""
     options = ExportOptions.requested(asked.words)
@@ -52,6 +58,7 @@ def read_export(
             format=format,
             compression=compression,
             options=options,
+            within=within,
         )
     check_options(request)
     return request if asked.label is None else replace(request, label=check_label(asked.label))

@@ -11,6 +11,7 @@ from concurrent.futures import Future, wait
 
 import structlog
 
+from meterport.domain.access import ALL_METERS
 from meterport.domain.errors import MeterportError
 from meterport.ports import JobArchive, ObjectStore, ReadingSource, Space
 from meterport.ports.overview import Disk, MeterPages, Presence
@@ -70,7 +71,7 @@ def readiness(
 
     def readings() -> None:
         if source.version() is None:
-            pages.page(prefix="", after="", limit=1)
+            pages.page(prefix="", after="", limit=1, within=ALL_METERS)
 
     def workers() -> str | None:
         return None if presence.workers() else NO_WORKER

@@ -5,9 +5,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from meterport.domain.access import Access, Meters, Scope
+from meterport.domain.access_errors import Forbidden
 from meterport.domain.errors import (
     ImportBusy,
     ImportRefused,
@@ -30,6 +33,7 @@ from meterport.services.import_readings import import_files
 NAME = Path("body")
 """What the file is called in reports and refusals."""
 ENDINGS: tuple[type[MeterportError], ...] = (
+    Forbidden,
     ImportRefused,
     ImportBusy,
     StorageFull,
@@ -64,20 +68,35 @@ def check_words(said: Said) -> None:
 def receive_readings(
     path: Path,
     said: Said,
+    access: Access,
     *,
     source: ReadingSource,
     store: ReadingStore,
     catalog: MeterCatalog,
 ) -> dict[str, object]:
-    """The report, as `meterport import --json` prints it. Raises ImportRefused."""
+    """The report, as `meterport import --json` prints it. Raises ImportRefused, Forbidden."""
     with _retold(path), _surviving():
-        report = import_files([path], options(said), source=source, store=store, catalog=catalog)
+        report = import_files(
+            [path], options(said), source=source, store=store, catalog=catalog, access=access
+        )
     return replace(report, files=[replace(file, path=NAME) for file in report.files]).as_json()
 
 
-def words_of(said: Said) -> dict[str, object]:
-    """For another process; `Said(**words)` makes the same."""
-    return {name: value for name, value in asdict(said).items() if value != getattr(Said(), name)}
+def words_of(said: Said, access: Access) -> dict[str, object]:
+    """For another process, see `heard`."""
+    words = asdict(said).items()
+    return {
+        "said": {name: value for name, value in words if value != getattr(Said(), name)},
+        "owner": access.owner,
+        "key_id": access.key_id,
+        "scopes": sorted(access.scopes),
+        "meters": access.meters.patterns,
+    }
+
+
+def heard(words: Mapping[str, Any]) -> tuple[Said, Access]:
+    scopes, meters = frozenset(map(Scope, words["scopes"])), Meters(tuple(words["meters"]))
+    return Said(**words["said"]), Access(words["owner"], scopes, meters, words["key_id"])
 
 
 def said_of(error: MeterportError) -> dict[str, str]:

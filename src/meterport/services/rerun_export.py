@@ -3,26 +3,24 @@
 from dataclasses import replace
 from datetime import datetime
 
-from meterport.domain.errors import JobNotFound, StartNotInPast
+from meterport.domain.access import EVERYTHING, Access
+from meterport.domain.errors import StartNotInPast
 from meterport.domain.exports import ExportRequest
 from meterport.domain.jobs import Job, Submission
 from meterport.domain.next_period import next_period
 from meterport.domain.period import iso_utc
 from meterport.domain.zones import check_zone
-from meterport.ports import Dispatcher, JobStore, MeterCatalog, ReadingSource, Space
-from meterport.services.choose_meters import Limits
-from meterport.services.submit_export import submit_export
+from meterport.ports import ReadingSource
+from meterport.services.find_job import known_job
+from meterport.services.submit_export import Intake, submit_export
 
 
 def rerun_export(
     job_id: str,
     *,
-    jobs: JobStore,
+    at: Intake,
     source: ReadingSource,
-    catalog: MeterCatalog,
-    dispatcher: Dispatcher,
-    space: Space,
-    limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    access: Access = EVERYTHING,
     shifted_at: datetime | None = None,
     idempotency_key: str | None = None,
 ) -> Submission:
@@ -31,21 +29,17 @@ def rerun_export(
     Then its file has the same bytes; else it reads the newest version, as where the period is
     shifted: to the next one, if that has begun at `shifted_at`. A fleet has the same meters, also
     where they were all that were known then. Keys of other exports, and of new ones, are others.
+    Raises JobNotFound, Forbidden.
     """
-    earlier = jobs.get(job_id)
-    if earlier is None:
-        raise JobNotFound(job_id)
-    fleet = tuple(jobs.meters(earlier)) if earlier.request.is_fleet else ()
+    earlier = known_job(job_id, access, jobs=at.jobs)
+    fleet = tuple(at.jobs.meters(earlier)) if earlier.request.is_fleet else ()
     request = replace(earlier.request, fleet=fleet)
     if shifted_at is not None:
         request = _shifted(request, shifted_at)
     return submit_export(
         request,
-        jobs=jobs,
-        catalog=catalog,
-        dispatcher=dispatcher,
-        space=space,
-        limits=limits,
+        at=at,
+        access=access,
         source_version=None if shifted_at else _kept(earlier, source),
         idempotency_key=idempotency_key,
         purpose=f"rerun {earlier.id}",

@@ -1,8 +1,10 @@
 """Accept an export: check what is asked for, store the job durably, wake a worker."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
+from meterport.domain.access import EVERYTHING, Access, Scope
 from meterport.domain.errors import (
     IdempotencyKeyInvalid,
     InvalidColumns,
@@ -13,7 +15,7 @@ from meterport.domain.errors import (
     UnsupportedFormat,
 )
 from meterport.domain.exports import ExportRequest, check_smart_meter_id
-from meterport.domain.jobs import ANONYMOUS, Lane, Submission
+from meterport.domain.jobs import Job, Lane, Submission
 from meterport.domain.options import Compression, CsvDialect, Layout, compression_of
 from meterport.domain.period import Period, parse_instant
 from meterport.domain.readings import VALUE_COLUMNS
@@ -28,57 +30,78 @@ from meterport.services.choose_meters import Limits, check_meters, check_rows, e
 REQUIRED = ("smart_meter_id", "start_datetime", "end_datetime")
 
 
+@dataclass(frozen=True)
+class Intake:
+    """Where exports are accepted, and what one may have at most."""
+
+    jobs: JobStore
+    catalog: MeterCatalog
+    dispatcher: Dispatcher
+    space: Space
+    limits: Limits = Limits()  # noqa: RUF009 - it is frozen
+
+
 def submit_export(
     request: ExportRequest,
     *,
-    jobs: JobStore,
-    catalog: MeterCatalog,
-    dispatcher: Dispatcher,
-    space: Space,
-    owner: str = ANONYMOUS,
+    at: Intake,
+    access: Access = EVERYTHING,
     idempotency_key: str | None = None,
     source_version: int | None = None,
-    limits: Limits = Limits(),  # noqa: B008 - it is frozen
     purpose: str = "",
 ) -> Submission:
     """Raises StorageFull or ExportLimitExceeded rather than accept what could not be written.
 
     `source_version`: which to read while it is kept; `as_of` of the options is read or nothing.
-    `purpose`: within which an idempotency key stands for one request.
+    `purpose`: within which an idempotency key stands for one request. Raises Forbidden.
     """
     check_options(request)
+    authorise(request, access)
     if idempotency_key is not None:
         _check_key(idempotency_key)
         # No key has a line break.
         idempotency_key = f"{purpose}\n{idempotency_key}" if purpose else idempotency_key
-        earlier = jobs.earlier(request, owner=owner, idempotency_key=idempotency_key)
+        earlier = at.jobs.earlier(request, owner=access.owner, idempotency_key=idempotency_key)
         if earlier is not None:
-            return Submission(earlier, replayed=True)
-    lane = _lane(request, catalog, limits)
-    space.check()
+            return _replayed(earlier, at.jobs, access)
+    lane = _lane(request, at)
+    at.space.check()
     as_of = request.options.as_of
-    submission = jobs.add(
+    submission = at.jobs.add(
         request,
-        owner=owner,
+        owner=access.owner,
         idempotency_key=idempotency_key,
         source_version=source_version if as_of is None else as_of,
         lane=lane,
     )
-    if not submission.replayed:
-        dispatcher.wake(submission.job.id, lane)
+    if submission.replayed:
+        return _replayed(submission.job, at.jobs, access)
+    at.dispatcher.wake(submission.job.id, lane)
     return submission
 
 
-def _lane(request: ExportRequest, catalog: MeterCatalog, limits: Limits) -> Lane:
+def authorise(request: ExportRequest, access: Access) -> None:
+    """Raises Forbidden."""
+    access.check(Scope.EXPORT)
+    access.check_meters(request.fleet or (request.smart_meter_id,))
+
+
+def _replayed(earlier: Job, jobs: JobStore, access: Access) -> Submission:
+    """Of `all` meters another key of its owner may have had more."""
+    access.check_meters(jobs.meters(earlier))
+    return Submission(earlier, replayed=True)
+
+
+def _lane(request: ExportRequest, at: Intake) -> Lane:
     """Raises ExportLimitExceeded."""
     meters = request.fleet or (request.smart_meter_id,)
-    check_meters(meters, limits)
+    check_meters(meters, at.limits)
     try:
-        known = catalog.some(meters)
+        known = at.catalog.some(meters)
     except SourceUnavailable:
         return Lane.SMALL  # the job will find out, and try again when it is back
     expected = expected_rows(known.values(), request.period, request.options.shape)
-    check_rows(expected, limits)
+    check_rows(expected, at.limits)
     return Lane.of(expected)
 
 

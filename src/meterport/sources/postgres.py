@@ -22,6 +22,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
+from meterport.domain.access import Meters
 from meterport.domain.errors import (
     AskedVersionGone,
     ImportRefused,
@@ -159,15 +160,20 @@ class PostgresSource:
             for meter, first, last, interval_s in ends
         }
 
-    def page(self, *, prefix: str, after: str, limit: int) -> Sequence[MeterSummary]:
+    def page(
+        self, *, prefix: str, after: str, limit: int, within: Meters
+    ) -> Sequence[MeterSummary]:
         """From id to id along the index, in its order, which is the database's."""
         query = sql.SQL(
             "WITH RECURSIVE walked (id) AS (SELECT {first} UNION ALL "
             "SELECT {next} FROM walked WHERE walked.id IS NOT NULL) "
-            "SELECT id FROM walked WHERE starts_with(id, %s) LIMIT %s"
+            "SELECT id FROM walked WHERE starts_with(id, %s) AND (id = ANY(%s) OR EXISTS "
+            "(SELECT 1 FROM unnest(%s::text[]) AS its (prefix) WHERE starts_with(id, its.prefix))) "
+            "LIMIT %s"
         ).format(first=self._id_after(sql.SQL("%s")), next=self._id_after(sql.SQL("walked.id")))
         with _translated(), self._connected() as connection:
-            ids = [id_ for (id_,) in connection.execute(query, (after, prefix, limit))]
+            given = (after, prefix, sorted(within.ids), list(within.prefixes), limit)
+            ids = [id_ for (id_,) in connection.execute(query, given)]
         known = self.some(ids)
         return [known[id_] for id_ in ids if id_ in known]
 

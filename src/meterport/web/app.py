@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import JSONResponse, Response
 
@@ -13,13 +13,14 @@ from meterport.services.open_export import Verified
 from meterport.services.readiness import readiness
 from meterport.settings import Settings, environment_of
 from meterport.web import contract, docs, errors, events, exports, meters, operations, readings
+from meterport.web.access import authenticated
 from meterport.web.contract_docs import DESCRIPTION
-from meterport.web.doc_parts import with_nulls
+from meterport.web.doc_parts import SECURITY_SCHEME, with_nulls
 from meterport.web.edge import LOOPBACK_HOSTS, Edge
 from meterport.web.import_process import ImportProcess
 from meterport.web.watch import Watch
 
-ROUTERS = (
+GUARDED = (
     contract.router,
     exports.router,
     exports.of_meter,
@@ -28,6 +29,7 @@ ROUTERS = (
     readings.router,
     operations.router,
 )
+ROUTERS = (*GUARDED, operations.probes)
 
 
 def create_app(services: Services, settings: Settings) -> FastAPI:
@@ -38,6 +40,7 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
+    app.state.keys = services.keys if settings.asks_for_keys else None
     app.state.verified = Verified()
     app.state.watch = Watch(services.archive.some)
     app.state.inbox = readings.Inbox(ImportProcess(environment_of(settings)))
@@ -52,8 +55,9 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
         presence=services.presence,
     )
     errors.install(app)
-    for router in ROUTERS:
-        app.include_router(router)
+    for router in GUARDED:
+        app.include_router(router, dependencies=[Depends(authenticated)])
+    app.include_router(operations.probes)
     app.include_router(docs.router)
     for path, route in (("/", index), ("/openapi.json", openapi_json)):
         app.add_api_route(path, route, methods=["GET", "HEAD"], include_in_schema=False)
@@ -81,6 +85,9 @@ def document() -> dict[str, Any]:
         for operation in path.values():
             if "HTTPValidationError" in str(operation["responses"].get("422", "")):
                 del operation["responses"]["422"]
+            if "401" in operation["responses"]:
+                operation["security"] = [{"key": []}, {}]
+    made["components"]["securitySchemes"] = {"key": SECURITY_SCHEME}
     for name in ("HTTPValidationError", "ValidationError"):
         made["components"]["schemas"].pop(name, None)
     whole: dict[str, Any] = with_nulls(made)
@@ -88,7 +95,7 @@ def document() -> dict[str, Any]:
 
 
 def _answered_hosts(settings: Settings) -> tuple[str, ...] | None:
-    """On loopback only names of this machine, so that no foreign page reaches it by its own."""
-    if settings.auth == "insecure-off" and not settings.allowed_hosts:
+    """Without keys only names of this machine, so that no foreign page reaches it by its own."""
+    if (settings.asks_for_keys or settings.auth == "insecure-off") and not settings.allowed_hosts:
         return None
     return LOOPBACK_HOSTS + settings.allowed_hosts

@@ -11,9 +11,11 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.responses import JSONResponse, Response
 
 from meterport.bootstrap import Services
+from meterport.domain.access import Access
 from meterport.domain.errors import InvalidRequest
 from meterport.domain.jobs import Job, JobStatus
 from meterport.domain.period import iso_utc, to_the_second
+from meterport.services.find_job import find_job, sees
 from meterport.services.name_file import filename, media_type
 from meterport.services.open_export import (
     Verified,
@@ -24,6 +26,7 @@ from meterport.services.open_export import (
 )
 from meterport.services.submit_export import read_request, submit_export
 from meterport.web import contract_docs as docs
+from meterport.web.access import MayExport, MayRead, authenticated
 from meterport.web.download import file_response, may_be_redirected, redirect_response
 from meterport.web.errors import InvalidJson, UnsupportedMediaType
 from meterport.web.watch import Watch, wait_asked_for
@@ -83,19 +86,14 @@ JsonObject = Annotated[dict[str, object], Depends(json_object)]
 @router.post("/csv", status_code=202, **docs.CREATE)
 @router.post("/csv/", include_in_schema=False)
 def create_export(
+    access: MayExport,
     body: JsonObject,
     services: ServicesOf,
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Response:
     request = read_request(body, now=datetime.now(UTC))
     submission = submit_export(
-        request,
-        jobs=services.jobs,
-        catalog=services.catalog,
-        dispatcher=services.dispatcher,
-        space=services.space,
-        limits=services.limits,
-        idempotency_key=idempotency_key,
+        request, at=services.intake, access=access, idempotency_key=idempotency_key
     )
     headers = {
         "Location": f"/api/export/status/{submission.job.id}",
@@ -114,35 +112,44 @@ def create_export(
 @router.get("/status/{job_id:anything}", **docs.STATUS_OF_JOB)
 @router.head("/status/{job_id:anything}", include_in_schema=False)
 async def export_status(
-    job_id: str, services: ServicesOf, watch: WatchOf, prefer: Prefer = None
+    access: MayRead, job_id: str, request: Request, watch: WatchOf, prefer: Prefer = None
 ) -> Response:
-    job, headers = await awaited(job_id, services, watch, prefer)
+    job, headers = await awaited(job_id, request, access, watch, prefer)
     if job is None:
         return not_found(job_id)
     return JSONResponse(status_body(job), headers=headers | pending_headers(job))
 
 
 async def awaited(
-    job_id: str, services: Services, watch: Watch, prefer: str | None
+    job_id: str, request: Request, access: Access, watch: Watch, prefer: str | None
 ) -> tuple[Job | None, dict[str, str]]:
     """The job, once it has ended or the wait that is preferred is over; and the headers of that."""
-    job = await run_in_threadpool(services.jobs.get, plain_id(job_id))
+    jobs = services_of(request).jobs
+    job = await run_in_threadpool(find_job, plain_id(job_id), access, jobs=jobs)
     wait_s = wait_asked_for(prefer)
     if job is None or not wait_s:
         return job, {}
     job = await watch.until(job, Job.has_ended, within_s=wait_s)
+    if job is not None and not await run_in_threadpool(may_see_yet, request, job):
+        job = None
     return job, {"Preference-Applied": f"wait={wait_s}"}
+
+
+def may_see_yet(request: Request, job: Job) -> bool:
+    """Whether whoever asked for it may see it now. Raises Unauthenticated."""
+    return sees(authenticated(request), job, services_of(request).jobs)
 
 
 @router.get("/download/{job_id:anything}", **docs.DOWNLOAD)
 @router.head("/download/{job_id:anything}", include_in_schema=False)
 def download_export(
+    access: MayRead,
     job_id: str,
     request: Request,
     services: ServicesOf,
     verified: Annotated[Verified, Depends(verified_of)],
 ) -> Response:
-    job = services.jobs.get(plain_id(job_id))
+    job = find_job(plain_id(job_id), access, jobs=services.jobs)
     if job is None:
         return not_found(job_id)
     file = downloadable_file(job)

@@ -9,13 +9,20 @@ from meterport.web.errors import STATUS
 
 Answers = dict[int | str, dict[str, Any]]
 EVERYWHERE = {
+    "UNAUTHENTICATED": "this service needs a key: add the header Authorization: Bearer KEY",
     "FORBIDDEN": "the service does not answer to the host 'evil.example'; "
     "METERPORT_ALLOWED_HOSTS names further ones",
     "INTERNAL_ERROR": "the service failed on this request; its log has the cause under the "
     "request id",
     "SERVICE_UNAVAILABLE": "the database does not answer; try again soon",
 }
-"""What every route may answer, and why."""
+"""What every route may answer, and why; the probes ask nobody for a key."""
+SECURITY_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A key that `meterport keys create` made; not asked for on loopback, unless "
+    "METERPORT_AUTH=keys.",
+}
 
 _NULL = "\0"
 

@@ -16,8 +16,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from meterport.domain.access_errors import Forbidden
 from meterport.domain.errors import MeterportError, shown
-from meterport.web.errors import Forbidden, RequestTooLarge, error_response, internal_error
+from meterport.web.errors import RequestTooLarge, error_response, internal_error
 
 MAX_BODY_BYTES = 64 * 1024
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")

@@ -9,6 +9,7 @@ JOB_ID = "6f1e9d3c-8a55-4c1b-9f0e-2b7c1d4e5a60"
 
 
 MESSAGES = {
+    "UNAUTHENTICATED": doc_parts.EVERYWHERE["UNAUTHENTICATED"],
     "INVALID_JSON": "the body is not JSON; send an object in UTF-8",
     "IDEMPOTENCY_KEY_INVALID": "Idempotency-Key must be 1 to 255 printable ASCII characters",
     "FORBIDDEN": "a page of another site may not change anything here",

@@ -9,11 +9,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from meterport.domain.access_errors import LimitError, Unauthenticated
 from meterport.domain.errors import MeterportError
 
 STATUS: Mapping[str, int] = {
     "INVALID_JSON": 400,
     "IDEMPOTENCY_KEY_INVALID": 400,
+    "UNAUTHENTICATED": 401,
     "FORBIDDEN": 403,
     "ROUTE_NOT_FOUND": 404,
     "JOB_NOT_FOUND": 404,
@@ -80,10 +82,6 @@ class UnsupportedMediaType(RequestError):
     code = "UNSUPPORTED_MEDIA_TYPE"
 
 
-class Forbidden(RequestError):
-    code = "FORBIDDEN"
-
-
 class RouteNotFound(RequestError):
     code = "ROUTE_NOT_FOUND"
 
@@ -101,8 +99,12 @@ def error_response(
 ) -> JSONResponse:
     """The envelope. Nothing of the request is in it but what the error's own message quotes."""
     own = {"X-Error-Code": error.code}
-    if error.code in RETRY_AFTER_S:
+    if isinstance(error, LimitError):
+        own["Retry-After"] = str(error.retry_after_s)
+    elif error.code in RETRY_AFTER_S:
         own["Retry-After"] = str(RETRY_AFTER_S[error.code])
+    if isinstance(error, Unauthenticated):
+        own["WWW-Authenticate"] = 'Bearer realm="meterport"'  # RFC 6750, section 3
     body = {
         "status": "error",
         "message": error.message,

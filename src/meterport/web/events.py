@@ -5,19 +5,21 @@ that of its end. Comments keep the connection alive, and show who has gone away.
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from meterport.bootstrap import Services
-from meterport.domain.errors import JobNotFound, ServiceUnavailable
+from meterport.domain.access_errors import Unauthenticated
+from meterport.domain.errors import ServiceUnavailable
 from meterport.domain.jobs import Job
 from meterport.web import exports_docs as docs
-from meterport.web.contract import ServicesOf, WatchOf, plain_id
-from meterport.web.exports import told
+from meterport.web.access import MayRead
+from meterport.web.contract import ServicesOf, WatchOf, may_see_yet
+from meterport.web.exports import asked_job, told
 from meterport.web.watch import Watch
 
 PING_S = 15
@@ -29,20 +31,22 @@ router = APIRouter(prefix="/api/exports")
 
 
 @router.get("/{job_id}/events", **docs.EVENTS)
-async def events(job_id: str, services: ServicesOf, watch: WatchOf) -> Response:
-    job = await run_in_threadpool(services.jobs.get, plain_id(job_id))
-    if job is None:
-        raise JobNotFound(job_id, listed_by="GET /api/exports")
+async def events(
+    access: MayRead, job_id: str, request: Request, services: ServicesOf, watch: WatchOf
+) -> Response:
+    job = await run_in_threadpool(asked_job, job_id, services, access)
     if watch.is_full:
         raise ServiceUnavailable("too many clients wait for exports; ask for the status instead")
     return StreamingResponse(
-        _events(job, services, watch),
+        _events(job, services, watch, partial(_may_see_yet, request)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _events(job: Job, services: Services, watch: Watch) -> AsyncIterator[str]:
+async def _events(
+    job: Job, services: Services, watch: Watch, may_see: Callable[[Job], bool]
+) -> AsyncIterator[str]:
     yield f"retry: {AGAIN_AFTER_MS}\n\n"
     shown: Job | None = None
     for _ in range(PINGS_AT_MOST):
@@ -54,9 +58,17 @@ async def _events(job: Job, services: Services, watch: Watch) -> AsyncIterator[s
         if job.has_ended() or watch.is_stopped or watch.is_full:
             return
         found = await watch.until(job, partial(_differs, shown), within_s=PING_S)
-        if found is None:
+        if found is None or not await run_in_threadpool(may_see, found):
             return
         job = found
+
+
+def _may_see_yet(request: Request, job: Job) -> bool:
+    """Not where the key was revoked meanwhile."""
+    try:
+        return may_see_yet(request, job)
+    except Unauthenticated:
+        return False
 
 
 def _differs(shown: Job, job: Job) -> bool:

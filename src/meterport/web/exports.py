@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from meterport.bootstrap import Services
+from meterport.domain.access import Access
 from meterport.domain.errors import InvalidRequest, JobNotFound, MissingField
 from meterport.domain.exports import ExportRequest, check_label, check_smart_meter_id
 from meterport.domain.history import Wanted
@@ -18,11 +19,13 @@ from meterport.domain.wall_times import instant_of
 from meterport.domain.words import one_of, true_or_false
 from meterport.services.delete_export import delete_export
 from meterport.services.estimate_export import estimate_export
+from meterport.services.find_job import find_job
 from meterport.services.read_export import Asked, read_export
 from meterport.services.read_manifest import read_manifest
 from meterport.services.rerun_export import rerun_export
-from meterport.services.submit_export import known_format, submit_export
+from meterport.services.submit_export import authorise, known_format, submit_export
 from meterport.web import exports_docs as docs
+from meterport.web.access import MayExport, MayRead
 from meterport.web.contract import (
     POLL_AFTER_S,
     JsonObject,
@@ -33,6 +36,7 @@ from meterport.web.contract import (
     json_object,
     pending_headers,
     plain_id,
+    services_of,
 )
 from meterport.web.export_resource import MOST_METERS, Known, estimated, resource
 from meterport.web.paging import PARAMETERS, page_of, paged
@@ -68,21 +72,23 @@ IdempotencyKey = Annotated[str | None, Header()]
 
 @router.post("", status_code=202, **docs.CREATE)
 def submit(
-    body: JsonObject, services: ServicesOf, idempotency_key: IdempotencyKey = None
+    access: MayExport,
+    body: JsonObject,
+    services: ServicesOf,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     request = read_export(
-        _asked(body), source=services.source, catalog=services.catalog, now=datetime.now(UTC)
+        _asked(body),
+        source=services.source,
+        catalog=services.catalog,
+        now=datetime.now(UTC),
+        within=access.meters,
     )
     if true_or_false("validate_only", body.get("validate_only", False)):
+        authorise(request, access)
         return _estimated(request, services)
     submission = submit_export(
-        request,
-        jobs=services.jobs,
-        catalog=services.catalog,
-        dispatcher=services.dispatcher,
-        space=services.space,
-        limits=services.limits,
-        idempotency_key=idempotency_key,
+        request, at=services.intake, access=access, idempotency_key=idempotency_key
     )
     return _accepted(submission, services)
 
@@ -99,20 +105,26 @@ def _estimated(request: ExportRequest, services: Services) -> Response:
 
 
 @router.get("", **docs.HISTORY)
-def history(request: Request, services: ServicesOf) -> Response:
-    return _page(request, services, parameters_of(request, (*FILTERS, *PARAMETERS)))
+def history(access: MayRead, request: Request, services: ServicesOf) -> Response:
+    return _page(request, services, access, parameters_of(request, (*FILTERS, *PARAMETERS)))
 
 
 @of_meter.get("/{smart_meter_id}/exports", **docs.OF_METER)
-def exports_of_meter(smart_meter_id: str, request: Request, services: ServicesOf) -> Response:
+def exports_of_meter(
+    access: MayRead, smart_meter_id: str, request: Request, services: ServicesOf
+) -> Response:
     others = [name for name in FILTERS if name != "smart_meter_id"]
     parameters = parameters_of(request, (*others, *PARAMETERS))
-    return _page(request, services, {**parameters, "smart_meter_id": smart_meter_id})
+    return _page(request, services, access, {**parameters, "smart_meter_id": smart_meter_id})
 
 
-def _page(request: Request, services: Services, parameters: Mapping[str, str]) -> Response:
+def _page(
+    request: Request, services: Services, access: Access, parameters: Mapping[str, str]
+) -> Response:
     page = page_of(parameters, parts=2)
-    found = services.history.page(_wanted(parameters), limit=page.limit, after=page.after)
+    found = services.history.page(
+        _wanted(parameters), access=access, limit=page.limit, after=page.after
+    )
     now = datetime.now(UTC)
     told = [resource(entry.job, Known(entry.meters), now=now) for entry in found.entries]
     return paged(request, told, next_key=found.next_key)
@@ -120,18 +132,18 @@ def _page(request: Request, services: Services, parameters: Mapping[str, str]) -
 
 @router.get("/{job_id}", **docs.DETAIL)
 async def detail(
-    job_id: str, services: ServicesOf, watch: WatchOf, prefer: Prefer = None
+    access: MayRead, job_id: str, request: Request, watch: WatchOf, prefer: Prefer = None
 ) -> Response:
-    job, headers = await awaited(job_id, services, watch, prefer)
+    job, headers = await awaited(job_id, request, access, watch, prefer)
     if job is None:
         raise JobNotFound(job_id, listed_by="GET /api/exports")
-    return await run_in_threadpool(_shown, job, services, headers)
+    return await run_in_threadpool(_shown, job, services_of(request), headers)
 
 
 @router.delete("/{job_id}", status_code=204, **docs.DELETE)
-def delete(job_id: str, services: ServicesOf) -> Response:
+def delete(access: MayExport, job_id: str, services: ServicesOf) -> Response:
     delete_export(
-        _job(job_id, services).id,
+        asked_job(job_id, services, access).id,
         jobs=services.jobs,
         history=services.history,
         objects=services.objects,
@@ -140,24 +152,25 @@ def delete(job_id: str, services: ServicesOf) -> Response:
 
 
 @router.post("/{job_id}/cancel", **docs.CANCEL)
-def cancel(job_id: str, services: ServicesOf) -> Response:
-    return _shown(services.jobs.cancel(_job(job_id, services).id), services)
+def cancel(access: MayExport, job_id: str, services: ServicesOf) -> Response:
+    return _shown(services.jobs.cancel(asked_job(job_id, services, access).id), services)
 
 
 @router.post("/{job_id}/rerun", status_code=202, **docs.RERUN)
 def rerun(
-    job_id: str, body: ObjectIfAny, services: ServicesOf, idempotency_key: IdempotencyKey = None
+    access: MayExport,
+    job_id: str,
+    body: ObjectIfAny,
+    services: ServicesOf,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     check_fields(body, ("shift",))
     shift = true_or_false("shift", body.get("shift", False))
     submission = rerun_export(
-        _job(job_id, services).id,
-        jobs=services.jobs,
+        asked_job(job_id, services, access).id,
+        at=services.intake,
         source=services.source,
-        catalog=services.catalog,
-        dispatcher=services.dispatcher,
-        space=services.space,
-        limits=services.limits,
+        access=access,
         shifted_at=datetime.now(UTC) if shift else None,
         idempotency_key=idempotency_key,
     )
@@ -165,8 +178,8 @@ def rerun(
 
 
 @router.get("/{job_id}/manifest", **docs.MANIFEST)
-def manifest(job_id: str, request: Request, services: ServicesOf) -> Response:
-    job = _job(job_id, services)
+def manifest(access: MayRead, job_id: str, request: Request, services: ServicesOf) -> Response:
+    job = asked_job(job_id, services, access)
     pieces = read_manifest(job, services.jobs.manifests(job))
     return StreamingResponse(
         iter(()) if request.method == "HEAD" else pieces, media_type="application/json"
@@ -212,9 +225,9 @@ def _wanted(parameters: Mapping[str, str]) -> Wanted:
     return Wanted(*given)
 
 
-def _job(job_id: str, services: Services) -> Job:
+def asked_job(job_id: str, services: Services, access: Access) -> Job:
     """Raises JobNotFound."""
-    job = services.jobs.get(plain_id(job_id))
+    job = find_job(plain_id(job_id), access, jobs=services.jobs)
     if job is None:
         raise JobNotFound(job_id, listed_by="GET /api/exports")
     return job

@@ -13,6 +13,7 @@ from tempfile import TemporaryFile
 import structlog
 from anyio import fail_after, run_process
 
+from meterport.domain.access import Access
 from meterport.domain.errors import ImportRefused, MeterportError
 from meterport.services.import_options import Said
 from meterport.services.receive_readings import error_of, words_of
@@ -37,12 +38,12 @@ class ImportProcess:
         self._program = program
         self._longest_s = longest_s
 
-    async def __call__(self, path: Path, said: Said) -> dict[str, object]:
+    async def __call__(self, path: Path, said: Said, access: Access) -> dict[str, object]:
         """The report. Raises what the import raised; a process that is left behind is killed."""
         try:
             # Not by a pipe, which breaks where the process ends before it has read it.
             with TemporaryFile(dir=path.parent) as words, fail_after(self._longest_s):
-                words.write(json.dumps(words_of(said)).encode())
+                words.write(json.dumps(words_of(said, access)).encode())
                 words.seek(0)
                 ended = await run_process(
                     [*self._program, str(path)],

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse, Response
 
 from meterport.domain.completeness import MOST_GAPS, for_people
-from meterport.domain.errors import InvalidColumns, InvalidRequest, shown
+from meterport.domain.errors import InvalidColumns, InvalidRequest, SmartMeterNotFound, shown
 from meterport.domain.exports import check_smart_meter_id
 from meterport.domain.period import Period, iso_utc, parse_instant
 from meterport.domain.readings import SMART_METER_ID, VALUE_COLUMNS, MeterSummary
@@ -20,6 +20,7 @@ from meterport.services.preview import Bucket, preview
 from meterport.services.read_manifest import days_of
 from meterport.services.refresh_meters import refresh_meters
 from meterport.web import meters_docs as docs
+from meterport.web.access import MayRead
 from meterport.web.contract import ServicesOf
 from meterport.web.paging import PARAMETERS, page_of, paged
 from meterport.web.routes import add_twins
@@ -31,22 +32,26 @@ router = APIRouter(prefix="/api/meters")
 
 
 @router.get("", **docs.LIST)
-def list_meters(request: Request, services: ServicesOf) -> Response:
+def list_meters(access: MayRead, request: Request, services: ServicesOf) -> Response:
     parameters = parameters_of(request, ("search", *PARAMETERS))
     page = page_of(parameters, parts=1)
     after = _plain("cursor", page.after[0]) if page.after else ""
     prefix = _plain("search", parameters["search"]) if parameters.get("search") else ""
     if not after:
         refresh_meters(source=services.source, catalog=services.catalog)
-    found = services.meter_pages.page(prefix=prefix, after=after, limit=page.limit + 1)
+    found = services.meter_pages.page(
+        prefix=prefix, after=after, limit=page.limit + 1, within=access.meters
+    )
     told = found[: page.limit]
     next_key = (told[-1].smart_meter_id,) if len(found) > len(told) else None
     return paged(request, [_summary(meter) for meter in told], next_key=next_key)
 
 
-def known_meter(smart_meter_id: str, services: ServicesOf) -> MeterSummary:
-    """Raises SmartMeterNotFound."""
+def known_meter(access: MayRead, smart_meter_id: str, services: ServicesOf) -> MeterSummary:
+    """Raises SmartMeterNotFound, also for one that the key is not for."""
     wanted = check_smart_meter_id(smart_meter_id)
+    if wanted not in access.meters:
+        raise SmartMeterNotFound(wanted)
     (found,) = find_meters([wanted], source=services.source, catalog=services.catalog)
     return found
 

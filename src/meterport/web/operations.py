@@ -9,6 +9,7 @@ from meterport.services.capabilities import capabilities
 from meterport.services.metrics import MEDIA_TYPE, metrics
 from meterport.services.readiness import OK, Readiness
 from meterport.web import operations_docs as docs
+from meterport.web.access import AccessOf, MayMeasure
 from meterport.web.contract import ServicesOf
 from meterport.web.edge import MAX_BODY_BYTES
 from meterport.web.paging import MOST
@@ -16,6 +17,7 @@ from meterport.web.routes import add_twins
 from meterport.web.strict import parameters_of
 
 router = APIRouter()
+probes = APIRouter()
 
 
 def readiness_of(request: Request) -> Readiness:
@@ -23,12 +25,12 @@ def readiness_of(request: Request) -> Readiness:
     return found
 
 
-@router.get("/livez", **docs.LIVE)
+@probes.get("/livez", **docs.LIVE)
 def get_liveness() -> Response:
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/readyz", **docs.READY)
+@probes.get("/readyz", **docs.READY)
 def get_readiness(readiness: Annotated[Readiness, Depends(readiness_of)]) -> Response:
     checks = readiness.look()
     ready = set(checks.values()) == {OK}
@@ -37,7 +39,7 @@ def get_readiness(readiness: Annotated[Readiness, Depends(readiness_of)]) -> Res
 
 
 @router.get("/metrics", **docs.METRICS)
-def get_metrics(services: ServicesOf) -> Response:
+def get_metrics(access: MayMeasure, services: ServicesOf) -> Response:
     text = metrics(
         counts=services.counts,
         presence=services.presence,
@@ -48,7 +50,7 @@ def get_metrics(services: ServicesOf) -> Response:
 
 
 @router.get("/api/capabilities", **docs.CAPABILITIES)
-def get_capabilities(request: Request, services: ServicesOf) -> Response:
+def get_capabilities(access: AccessOf, request: Request, services: ServicesOf) -> Response:
     parameters_of(request, ())
     limits = {
         "meters_per_export": services.limits.meters,
@@ -61,3 +63,4 @@ def get_capabilities(request: Request, services: ServicesOf) -> Response:
 
 
 add_twins(router)
+add_twins(probes)

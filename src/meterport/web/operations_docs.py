@@ -75,7 +75,9 @@ class NotReady(BaseModel):
 
 _CHECKS = dict.fromkeys(("database", "store", "disk", "readings", "workers"), "ok")
 _WITHOUT_DATABASE = {
-    name: text for name, text in EVERYWHERE.items() if name != "SERVICE_UNAVAILABLE"
+    name: text
+    for name, text in EVERYWHERE.items()
+    if name not in ("SERVICE_UNAVAILABLE", "UNAUTHENTICATED")
 }
 _METRICS = """# HELP meterport_jobs Exports whose records are kept, by state.
 # TYPE meterport_jobs gauge

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
+from meterport.domain.access import Access
 from meterport.domain.errors import ImportBusy, InvalidRequest, shown
 from meterport.domain.period import LONGEST_INTERVAL_S
 from meterport.importers.base import ImportFormat
@@ -18,6 +19,7 @@ from meterport.ports.overview import Upload
 from meterport.services.import_options import Said
 from meterport.services.receive_readings import check_words, format_of, parameter
 from meterport.web import readings_docs as docs
+from meterport.web.access import MayImport
 from meterport.web.contract import ServicesOf
 from meterport.web.errors import UnsupportedMediaType
 from meterport.web.strict import parameters_of
@@ -29,7 +31,7 @@ BLOCK_BYTES = 1 << 20
 REPEATABLE = ("map", "where", "quality", "missing")
 PARAMETERS = ("format", *(parameter(flag) for flag in FLAGS.values()))
 MOST_LINES = 1_000_000
-Import = Callable[[Path, Said], Awaitable[dict[str, object]]]
+Import = Callable[[Path, Said, Access], Awaitable[dict[str, object]]]
 
 router = APIRouter(prefix=PATH)
 
@@ -53,11 +55,11 @@ class Inbox:
         finally:
             self._taken -= 1
 
-    async def imported(self, path: Path, said: Said) -> dict[str, object]:
+    async def imported(self, path: Path, said: Said, access: Access) -> dict[str, object]:
         # Made by the first who needs it, for it belongs to the loop.
         self._turn = self._turn or Lock()
         async with self._turn:
-            return await self._run(path, said)
+            return await self._run(path, said, access)
 
 
 def inbox_of(request: Request) -> Inbox:
@@ -68,14 +70,17 @@ def inbox_of(request: Request) -> Inbox:
 @router.post("", **docs.POST)
 @router.post("/", include_in_schema=False)
 async def post_readings(
-    request: Request, services: ServicesOf, inbox: Annotated[Inbox, Depends(inbox_of)]
+    access: MayImport,
+    request: Request,
+    services: ServicesOf,
+    inbox: Annotated[Inbox, Depends(inbox_of)],
 ) -> Response:
     known = _format(request)
     said = _said(request)
     check_words(said)
     with inbox.place(), services.uploads.receiving(known.extensions[0]) as upload:
         await _received(request, upload)
-        return JSONResponse(await inbox.imported(upload.path, said))
+        return JSONResponse(await inbox.imported(upload.path, said, access))
 
 
 async def _received(request: Request, upload: Upload) -> None:
