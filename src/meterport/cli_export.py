@@ -76,10 +76,12 @@ def _run(
 ) -> str | None:
     """Nothing half is left, also when the command is told to stop."""
     from meterport import export_here, export_there
+    from meterport.settings import load_settings
 
     stop_as_on_ctrl_c()
     if server is not None:
-        return export_there.run(server, wanted, targets, as_json=as_json)
+        key = load_settings().api_key.get_secret_value() or None
+        return export_there.run(server, key, wanted, targets, as_json=as_json)
     return export_here.run(home(data=data, log_level="error"), wanted, targets, as_json=as_json)
 
 

@@ -47,12 +47,20 @@ class MeterportRefused(Exception):
 
 
 class Client:
-    """`patience_s`: for how long a service that does not answer, or cannot now, is asked again."""
+    """`patience_s`: for how long a service that does not answer, or cannot now, is asked again.
 
-    def __init__(self, base_url: str, *, patience_s: float = PATIENCE_S) -> None:
+    `key`: as `meterport keys create` printed it; only `base_url` itself is told.
+    """
+
+    def __init__(
+        self, base_url: str, *, key: str | None = None, patience_s: float = PATIENCE_S
+    ) -> None:
         if not base_url.startswith(HTTP):
             raise ValueError("the service's address begins with http:// or https://")
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise ValueError("the key is none that `meterport keys create` printed")
         self._base_url = base_url.rstrip("/")
+        self._key = key
         self._patience_s = patience_s
         # The address is the user's own choice; no proxy of the environment comes in between.
         self._opener = _opener(_Redirected())
@@ -180,6 +188,8 @@ class Client:
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked above
             self._base_url + path, body, dict(headers)
         )
+        if self._key is not None:
+            request.add_unredirected_header("Authorization", f"Bearer {self._key}")
         try:
             answer: HTTPResponse = self._opener.open(request, timeout=TIMEOUT_S)
         except urllib.error.HTTPError as error:

@@ -13,11 +13,13 @@ from meterport.export_targets import STDOUT, Brought, Targets, Wanted, percent_b
 from meterport.services.choose_meters import ALL
 
 
-def run(server: str, wanted: Wanted, targets: Targets, *, as_json: bool) -> str | None:
+def run(
+    server: str, key: str | None, wanted: Wanted, targets: Targets, *, as_json: bool
+) -> str | None:
     """As export_here.run. Raises MeterportRefused with the service's own code and sentence."""
     targets.check()
     try:
-        client = Client(server)
+        client = Client(server, key=key)
     except ValueError as error:
         raise ServiceUnavailable(f"--server {server}: {error}") from error
     try:

@@ -77,6 +77,9 @@ class Settings(BaseSettings):
         Literal["auto", "keys", "insecure-off"],
         Field(description="auto: asks for keys but on loopback; keys: always; insecure-off: never"),
     ] = "auto"
+    api_key: Annotated[
+        SecretStr, Field(description="Key that `meterport export --server` shows the service")
+    ] = SecretStr("")
     allowed_hosts: Annotated[
         tuple[str, ...],
         NoDecode,

@@ -9,13 +9,14 @@ from sqlalchemy import text
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_history import SqlHistory
 from meterport.adapters.sql_jobs import SqlJobs
-from meterport.domain.access import EVERYTHING
+from meterport.domain.access import EVERYTHING, Access, Meters, Scope
 from meterport.domain.errors import InvalidRequest
 from meterport.domain.exports import ExportRequest
 from meterport.domain.history import HistoryPage, Wanted
 from meterport.domain.jobs import Job, Phase
 from meterport.ports import JobStore
 from meterport.ports.history import History
+from meterport.services.find_job import sees
 from tests import make
 from tests.contracts.jobs import ERROR, LEASE, NOBODYS, add, claim, expired, file_of, get
 from tests.contracts.parts import THREE, finish_parts, split
@@ -255,3 +256,42 @@ def test_a_label_belongs_to_what_a_key_stands_for(jobs: JobStore) -> None:
     with pytest.raises(InvalidRequest, match="came with another request"):
         jobs.earlier(plain, owner="owner", idempotency_key="k")
     assert jobs.claim(LEASE) is not None
+
+
+def access(owner: str, *patterns: str, scope: Scope = Scope.READ) -> Access:
+    return Access(owner, frozenset([scope]), Meters(patterns), "key")
+
+
+@pytest.mark.parametrize(
+    "asking",
+    [
+        access("x", "*"),
+        access("y", "*"),
+        access("x", "A*"),
+        access("x", "a*"),
+        access("x", "A", "B*"),
+        access("x", "A_*"),
+        access("x", "nothing"),
+        access("z", "*"),
+        access("z", "*", scope=Scope.ADMIN),
+        access("z", "A*", "C", scope=Scope.ADMIN),
+        EVERYTHING,
+    ],
+    ids=lambda asking: f"{asking.owner}:{','.join(asking.meters.patterns)}",
+)
+def test_the_list_has_just_those_that_may_be_seen_one_by_one(
+    history: History, jobs: JobStore, asking: Access
+) -> None:
+    fleets = [("A", "B"), ("A1", "A2"), ("A_1", "A_2"), ("A", "C")]
+    for owner in ("x", "y"):
+        for meter in ("A", "a", "A-1", "A_1", "B", "C"):
+            jobs.add(make.request(meter), owner=owner)
+        for fleet in fleets:
+            jobs.add(ExportRequest.of_fleet(fleet, make.period()), owner=owner)
+    everything = history.page(ALL, access=EVERYTHING, limit=200).entries
+    assert len(everything) == 20
+
+    listed = ids(history.page(ALL, access=asking, limit=200))
+
+    assert listed == [e.job.id for e in everything if sees(asking, e.job, jobs)]
+    assert listed or asking.owner == "z" or "nothing" in asking.meters

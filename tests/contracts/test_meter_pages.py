@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_meters import SqlMeters
-from meterport.domain.access import ALL_METERS
+from meterport.domain.access import ALL_METERS, Meters
 from meterport.domain.readings import MeterSummary
 from meterport.ports.overview import MeterPages
 from meterport.sources.postgres import PostgresSource
@@ -90,3 +90,20 @@ def test_the_catalogue_is_in_order_of_the_ids_bytes(database: Database) -> None:
     catalog.add([summary(meter) for meter in IDS], version=1)
 
     assert ids(catalog) == sorted(IDS)
+
+
+@pytest.mark.parametrize(
+    "patterns", [("A*",), ("a*", "1"), ("A-*", "zz"), ("A.*",), ("z" * 64,), ("nothing",), ("*",)]
+)
+def test_only_the_meters_of_a_key_are_told(pages: MeterPages, patterns: tuple[str, ...]) -> None:
+    within = Meters(patterns)
+
+    found = pages.page(prefix="", after="", limit=100, within=within)
+
+    assert [meter.smart_meter_id for meter in found] == [id_ for id_ in ids(pages) if id_ in within]
+
+
+def test_a_page_of_a_key_is_full_whatever_lies_between(pages: MeterPages) -> None:
+    found = pages.page(prefix="", after="", limit=2, within=Meters(("zz", "1")))
+
+    assert sorted(meter.smart_meter_id for meter in found) == ["1", "zz"]

@@ -14,7 +14,10 @@ from tests.unit import pages
 
 PAGE = pages.read("docs/api.md")
 ADDRESSES = ("http://127.0.0.1:8000", "http://localhost:8000", "localhost:8000")
-STRICT = 'set -e\ncurl() { command curl --silent --show-error --fail-with-body "$@"; echo; }\n'
+STRICT = f"""set -e
+curl() {{ command curl --silent --show-error --fail-with-body "$@"; echo; }}
+meterport() {{ {sys.executable} -m meterport "$@"; }}
+"""
 """A line that the service refuses ends the script, and says with which answer."""
 
 
@@ -36,7 +39,7 @@ def run(command: list[str], script: str, service: Service, folder: Path) -> str:
         command,
         input=script,
         cwd=folder,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | {"METERPORT_DATA": str(service.data)},
         capture_output=True,
         text=True,
         timeout=100,

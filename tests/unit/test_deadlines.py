@@ -69,7 +69,8 @@ def answer(connection: socket.socket) -> bytes:
     """All of it: head and body may come one after the other."""
     seen = b""
     while not seen.endswith(b'{"status":"ok"}'):
-        assert (more := connection.recv(65536)), seen
+        more = connection.recv(65536)
+        assert more, seen
         seen += more
     return seen
 

@@ -20,6 +20,7 @@ from meterport.web import exports_docs as docs
 from meterport.web.access import MayRead
 from meterport.web.contract import ServicesOf, WatchOf, may_see_yet
 from meterport.web.exports import asked_job, told
+from meterport.web.routes import add_twins
 from meterport.web.watch import Watch
 
 PING_S = 15
@@ -37,11 +38,15 @@ async def events(
     job = await run_in_threadpool(asked_job, job_id, services, access)
     if watch.is_full:
         raise ServiceUnavailable("too many clients wait for exports; ask for the status instead")
+    stream = _events(job, services, watch, partial(_may_see_yet, request))
     return StreamingResponse(
-        _events(job, services, watch, partial(_may_see_yet, request)),
+        iter(()) if request.method == "HEAD" else stream,
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
+
+
+add_twins(router)
 
 
 async def _events(
