@@ -158,7 +158,9 @@ def test_a_body_that_comes_slowly_but_surely_is_waited_for(
 def test_a_further_request_has_a_deadline_of_its_own(address: tuple[str, int]) -> None:
     with socket.create_connection(address) as connection:
         connection.sendall(REQUEST + b"\r\n")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        found = b""
+        while not found.endswith(b'{"status":"ok"}'):
+            found += connection.recv(65536)
         connection.sendall(REQUEST)
 
         assert closed(connection) == b""
@@ -175,6 +177,24 @@ def test_others_are_served_meanwhile(address: tuple[str, int]) -> None:
 
     for connection in slow:
         assert closed(connection) == b""
+        connection.close()
+
+
+def test_who_keeps_us_waiting_longest_gives_way_when_all_places_are_taken(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadlines, "HEADERS_S", 3600)
+    monkeypatch.setattr(deadlines, "MOST_CONNECTIONS", 10)
+    slow = [socket.create_connection(address) for _ in range(30)]
+    for connection in slow:
+        connection.sendall(REQUEST)
+    with socket.create_connection(address) as connection:
+        connection.sendall(REQUEST + b"\r\n")
+
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+
+    assert [closed(connection) for connection in slow[:20]] == [b""] * 20
+    for connection in slow:
         connection.close()
 
 

@@ -11,7 +11,7 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.responses import JSONResponse, Response
 
 from meterport.bootstrap import Services
-from meterport.domain.errors import InvalidRequest
+from meterport.domain.errors import InvalidRequest, ServiceUnavailable
 from meterport.domain.jobs import Job, JobStatus
 from meterport.domain.period import iso_utc, to_the_second
 from meterport.services.name_file import filename, media_type
@@ -130,7 +130,11 @@ async def awaited(
     wait_s = wait_asked_for(prefer)
     if job is None or not wait_s:
         return job, {}
-    job = await watch.until(job, Job.has_ended, within_s=wait_s)
+    try:
+        with watch.place():
+            job = await watch.until(job, Job.has_ended, within_s=wait_s)
+    except ServiceUnavailable:
+        return job, {}  # as if it had not asked to wait
     return job, {"Preference-Applied": f"wait={wait_s}"}
 
 

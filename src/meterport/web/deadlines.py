@@ -6,9 +6,12 @@ Body:    LEAST_BYTES more of it, or its end, within each STALL_S in which we rea
          is answered.
 Answer:  LEAST_BYTES more of it taken, or all that waits, within STALL_S; as the client's system
          has acknowledged it, for ours takes megabytes from us before it makes us wait.
+Places:  with MOST_CONNECTIONS, or fewer where the system lets a process open few files, whoever has
+         kept us waiting longest for a request gives way to who comes next.
 """
 
 import asyncio
+import resource
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -20,10 +23,26 @@ LEAST_BYTES = 1024
 MOST_HEAD_BYTES = 16 * 1024
 LOOKS_PER_STALL = 3
 """So who stalls is cut off after two to three thirds of STALL_S."""
+MOST_CONNECTIONS = 3000
+OTHER_FILES = 256
+
+
+def allow_open_files() -> None:
+    """As many as all connections want, each with a file to send, where the system permits it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(2 * MOST_CONNECTIONS + OTHER_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
+def places() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(MOST_CONNECTIONS, (soft - OTHER_FILES) // 2)
 
 
 class Punctual(HttpToolsProtocol):
     _coming: asyncio.TimerHandle | None = None
+    _since = 0.0
+    _is_in_body = False
     _going: asyncio.TimerHandle | None = None
     _body_bytes = 0
     _other_bytes = 0
@@ -34,6 +53,8 @@ class Punctual(HttpToolsProtocol):
         self._expect_head()
         self._outflow = self._looked()
         self._look_again()
+        if len(self.connections) > places():
+            self._slowest().transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_nothing()
@@ -76,8 +97,16 @@ class Punctual(HttpToolsProtocol):
         """Nothing is left to be answered."""
         return not self.pipeline and (self.cycle is None or self.cycle.response_complete)
 
+    def _slowest(self) -> "Punctual":
+        """This one, where nobody else keeps us waiting."""
+        others = (each for each in self.connections if isinstance(each, Punctual))
+        waiting = (each for each in others if each._coming and not each.transport.is_closing())
+        # An upload that gets on keeps its place before those who have asked for nothing yet.
+        return min(waiting, key=lambda each: (each._is_in_body, each._since), default=self)
+
     def _expect_head(self) -> None:
         _cancel(self._coming)
+        self._since, self._is_in_body = self.loop.time(), False
         self._coming = self.loop.call_later(HEADERS_S, self._no_head_came)
 
     def _no_head_came(self) -> None:
@@ -88,7 +117,7 @@ class Punctual(HttpToolsProtocol):
 
     def _expect_body(self) -> None:
         _cancel(self._coming)
-        self._body_bytes = 0
+        self._since, self._is_in_body, self._body_bytes = self.loop.time(), True, 0
         self._coming = self.loop.call_later(STALL_S, self._look_at_body)
 
     def _look_at_body(self) -> None:

@@ -11,9 +11,10 @@ from functools import partial
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from meterport.bootstrap import Services
-from meterport.domain.errors import JobNotFound, ServiceUnavailable
+from meterport.domain.errors import JobNotFound
 from meterport.domain.jobs import Job
 from meterport.web import exports_docs as docs
 from meterport.web.contract import ServicesOf, WatchOf, plain_id
@@ -33,13 +34,25 @@ async def events(job_id: str, services: ServicesOf, watch: WatchOf) -> Response:
     job = await run_in_threadpool(services.jobs.get, plain_id(job_id))
     if job is None:
         raise JobNotFound(job_id, listed_by="GET /api/exports")
-    if watch.is_full:
-        raise ServiceUnavailable("too many clients wait for exports; ask for the status instead")
-    return StreamingResponse(
-        _events(job, services, watch),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    return EventStream(job, services, watch)
+
+
+class EventStream(StreamingResponse):
+    """Has a place in the watch from its first byte until the client is gone, or refuses with 503.
+
+    Taken here and not by the route, so that nothing can come between that and giving it back.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, job: Job, services: Services, watch: Watch) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(_events(job, services, watch), headers=headers)
+        self._watch = watch
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._watch.place():
+            await super().__call__(scope, receive, send)
 
 
 async def _events(job: Job, services: Services, watch: Watch) -> AsyncIterator[str]:
@@ -51,7 +64,7 @@ async def _events(job: Job, services: Services, watch: Watch) -> AsyncIterator[s
             shown = job
         else:
             yield ": ping\n\n"
-        if job.has_ended() or watch.is_stopped or watch.is_full:
+        if job.has_ended() or watch.is_stopped:
             return
         found = await watch.until(job, partial(_differs, shown), within_s=PING_S)
         if found is None:
