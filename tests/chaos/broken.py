@@ -44,6 +44,7 @@ from meterport.settings import Settings
 from meterport.sources import delta_store, delta_table
 from meterport.sources.delta import DeltaSource
 from meterport.sources.delta_upkeep import DeltaUpkeep
+from tests.chaos import broken_edge
 
 
 def apply(name: str = "") -> None:
@@ -465,4 +466,4 @@ VARIANTS: Mapping[str, Callable[[], None]] = {
         polars_before_the_fork,
         uploads_left_behind,
     )
-}
+} | broken_edge.VARIANTS

@@ -12,6 +12,8 @@ Places:  with MOST_CONNECTIONS, or fewer where the system lets a process open fe
 
 import asyncio
 import resource
+import socket
+import struct
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -25,6 +27,7 @@ LOOKS_PER_STALL = 3
 """So who stalls is cut off after two to three thirds of STALL_S."""
 MOST_CONNECTIONS = 3000
 OTHER_FILES = 256
+_DO_NOT_LINGER = struct.pack("ii", 1, 0)
 
 
 def allow_open_files() -> None:
@@ -54,7 +57,7 @@ class Punctual(HttpToolsProtocol):
         self._outflow = self._looked()
         self._look_again()
         if len(self.connections) > places():
-            self._slowest().transport.abort()
+            self._slowest().cut_off()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_nothing()
@@ -68,7 +71,7 @@ class Punctual(HttpToolsProtocol):
             # Such as line ends, which end uvicorn's own wait for a further request.
             self._expect_head()
         if self._other_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
-            self.transport.abort()
+            self.cut_off()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -93,6 +96,12 @@ class Punctual(HttpToolsProtocol):
         self._expect_nothing()
         super().on_message_complete()
 
+    def cut_off(self) -> None:
+        """At once: what waits to be sent would keep a closed connection in the system."""
+        connection = self.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DO_NOT_LINGER)
+        self.transport.abort()
+
     def _is_idle(self) -> bool:
         """Nothing is left to be answered."""
         return not self.pipeline and (self.cycle is None or self.cycle.response_complete)
@@ -113,7 +122,7 @@ class Punctual(HttpToolsProtocol):
         if self.flow.read_paused:  # it is we who do not read
             self._expect_head()
         else:
-            self.transport.abort()
+            self.cut_off()
 
     def _expect_body(self) -> None:
         _cancel(self._coming)
@@ -123,7 +132,7 @@ class Punctual(HttpToolsProtocol):
     def _look_at_body(self) -> None:
         is_paused = self.flow.read_paused
         if not is_paused and (self._is_idle() or self._body_bytes < LEAST_BYTES):
-            self.transport.abort()
+            self.cut_off()
             return
         self._expect_body()
         if is_paused:  # and may go on just before the next look
@@ -142,7 +151,7 @@ class Punctual(HttpToolsProtocol):
         taken = now.taken_bytes - before.taken_bytes
         stalls = taken < min(LEAST_BYTES, before.waiting_bytes)
         if stalls and now.at - before.at >= STALL_S * (1 - 1 / LOOKS_PER_STALL):
-            self.transport.abort()
+            self.cut_off()
             return
         if not stalls:
             self._outflow = now
