@@ -1,4 +1,4 @@
-"""Variants of the web edge with one promise taken out; see tests/chaos/broken.py.
+"""Variants of the edge, where many meet, with one promise taken out; see tests/chaos/broken.py.
 
 The web modules are imported late: only the API needs them.
 """
@@ -6,6 +6,8 @@ The web modules are imported late: only the API needs them.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from sqlalchemy import null, select
 
 NEVER_S = 3600.0
 FEW_PLACES = 40
@@ -78,6 +80,13 @@ def places_taken_for_ever() -> None:
     Watch.place = kept  # type: ignore[method-assign]
 
 
+def first_come_first_served() -> None:
+    """Nobody's turn comes before that of who has waited longer."""
+    from meterport.adapters import sql_claims
+
+    sql_claims._last_served = lambda owner: select(null()).scalar_subquery()
+
+
 VARIANTS: dict[str, Callable[[], None]] = {
     variant.__name__: variant
     for variant in (
@@ -89,5 +98,6 @@ VARIANTS: dict[str, Callable[[], None]] = {
         places_without_number,
         patient_with_the_deaf,
         places_taken_for_ever,
+        first_come_first_served,
     )
 }
