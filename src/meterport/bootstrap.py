@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 UPLOADS = "uploads"
+SMALL_FRAME_ROWS = 90_000
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Services:
     presence: Presence
     dispatcher: Dispatcher
     source: ReadingSource
+    source_in_small_frames: ReadingSource
+    """For the API, which has to be small whatever is asked of it."""
     readings: ReadingStore
     upkeep: ReadingUpkeep
     catalog: MeterCatalog
@@ -215,6 +218,7 @@ def _readings(settings: Settings, database: Database, space: Space) -> dict[str,
         table = PostgresSource(settings.readings_url)
         return {
             "source": table,
+            "source_in_small_frames": table,
             "catalog": table,
             "meter_pages": table,
             "readings": ReadOnly(),
@@ -224,6 +228,7 @@ def _readings(settings: Settings, database: Database, space: Space) -> dict[str,
     meters = SqlMeters(database)
     return {
         "source": DeltaSource(files),
+        "source_in_small_frames": DeltaSource(files, frame_rows=SMALL_FRAME_ROWS),
         "catalog": meters,
         "meter_pages": meters,
         "readings": DeltaReadings(files, space=space),

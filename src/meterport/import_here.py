@@ -15,6 +15,7 @@ from meterport.domain.period import iso_utc
 from meterport.domain.readings import READING_SCHEMA, MeterSummary
 from meterport.importers.base import BAD_ROWS_SHOWN, FileReport
 from meterport.importers.options import ImportOptions
+from meterport.processes import limit_memory
 from meterport.services.import_readings import ImportReport, import_files
 from meterport.services.receive_readings import heard, receive_readings, said_of
 from meterport.settings import Settings
@@ -40,6 +41,7 @@ def run(settings: Settings, files: Sequence[Path], chosen: ImportOptions) -> Imp
 
 def receive(settings: Settings, path: Path, words: str) -> str:
     """For the API, which waits for what is printed: a report or an error, as JSON."""
+    limit_memory(settings.import_memory_bytes)
     try:
         services = connect(settings)
         report = receive_readings(

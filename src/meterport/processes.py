@@ -1,6 +1,7 @@
 """What the service's processes share: how they are told to stop, and whom they belong to."""
 
 import os
+import resource
 import select
 import signal
 from collections.abc import Callable, Iterator
@@ -10,6 +11,13 @@ from contextlib import contextmanager, suppress
 def has_parent(parent: int | None) -> bool:
     """Whether the process that started this one is still there; None: nobody in particular did."""
     return parent is None or os.getppid() == parent
+
+
+def limit_memory(allocated_bytes: int) -> None:
+    """What this process may allocate, about twice of what it then uses; more ends or fails it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = allocated_bytes if hard == resource.RLIM_INFINITY else min(allocated_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
 class StopFlag:

@@ -22,7 +22,7 @@ from meterport.durable import make_folder
 from meterport.processes import StopFlag
 from meterport.settings import PREFIX, Settings
 from meterport.web.app import create_app
-from meterport.web.deadlines import Punctual
+from meterport.web.deadlines import Punctual, allow_open_files
 from meterport.web.watch import Watch
 
 
@@ -77,6 +77,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
+        allow_open_files()
         self.told_to_stop = StopFlag()
         app: Any = config.app
         self._watch: Watch = app.state.watch
@@ -131,6 +132,7 @@ def api_config(services: Services, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(services, settings),
         http=Punctual,
+        ws="none",
         log_config=None,
         access_log=False,
         lifespan="off",

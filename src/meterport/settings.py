@@ -110,6 +110,13 @@ class Settings(BaseSettings):
     max_upload_bytes: Annotated[
         int, Field(ge=1, description="Bytes of a file sent to POST /api/readings, at most")
     ] = 1 << 30
+    import_memory_mib: Annotated[
+        int | None,
+        Field(
+            ge=512,
+            description="MiB that the import of a sent file may allocate; empty: the machine's",
+        ),
+    ] = None
     worker_restart_s: Annotated[
         float, Field(ge=0, le=10, description="Seconds before a dead worker is started again")
     ] = 0.1
@@ -239,6 +246,12 @@ class Settings(BaseSettings):
     def retry_policy(self) -> RetryPolicy:
         first = timedelta(seconds=self.job_retry_s)
         return RetryPolicy(self.job_crashes, self.job_retries, first)
+
+    @property
+    def import_memory_bytes(self) -> int:
+        if self.import_memory_mib is not None:
+            return self.import_memory_mib << 20
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
     @property
     def disk_reserve_bytes(self) -> int | None:

@@ -44,7 +44,7 @@ from meterport.settings import Settings
 from meterport.sources import delta_store, delta_table
 from meterport.sources.delta import DeltaSource
 from meterport.sources.delta_upkeep import DeltaUpkeep
-from tests.chaos import broken_celery
+from tests.chaos import broken_celery, broken_edge
 
 
 def apply(name: str = "") -> None:
@@ -433,6 +433,7 @@ _JUST_NOW = _just_now()
 
 VARIANTS: Mapping[str, Callable[[], None]] = {
     **broken_celery.VARIANTS,
+    **broken_edge.VARIANTS,
     **{
         variant.__name__: variant
         for variant in (

@@ -11,6 +11,7 @@ from meterport.ports import JobStore
 from tests import make
 from tests.contracts.conftest import at_once
 from tests.contracts.jobs import LEASE, claim, file_of
+from tests.contracts.parts import split
 
 
 @pytest.fixture
@@ -67,6 +68,31 @@ def test_owners_take_turns_whoever_asked_first(jobs: JobStore) -> None:
     taken = [claim(jobs).id for _ in range(6)]
 
     assert len(mine & set(taken)) == len(theirs & set(taken)) == 3
+
+
+def test_owners_take_turns_also_where_one_worker_serves_all(jobs: JobStore) -> None:
+    for _ in range(3):
+        added(jobs, "busy")
+    others = [added(jobs, owner).id for owner in ("other", "third")]
+
+    served = [served_by_the_only_worker(jobs) for _ in range(5)]
+
+    assert served[1:3] == others
+
+
+def test_a_fleet_takes_turns_with_others_from_part_to_part(jobs: JobStore) -> None:
+    fleet = split(jobs, "busy").id
+    first, second = (added(jobs, "other").id for _ in range(2))
+
+    served = [served_by_the_only_worker(jobs) for _ in range(4)]
+
+    assert served == [first, fleet, second, fleet]
+
+
+def served_by_the_only_worker(jobs: JobStore) -> str:
+    job = claim(jobs)
+    assert jobs.complete(job, file_of(job))
+    return job.id
 
 
 def test_a_job_that_has_ended_is_not_at_work(jobs: JobStore) -> None:

@@ -5,11 +5,13 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from meterport.web import events
+from meterport.web.exports import told as shown
 from meterport.web.watch import Watch
 from tests import make
 
@@ -85,6 +87,28 @@ def test_who_comes_when_too_many_wait_is_told_when_to_come_again(
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "SERVICE_UNAVAILABLE")
     assert answer.headers["Retry-After"] == "5"
+
+
+def test_a_stream_has_its_place_from_its_beginning_to_its_end(
+    client: TestClient, home: make.Home
+) -> None:
+    job_id = created(client)
+    home.work()
+    watch = Watch(home.services.archive.some, most=1)
+    client.app.state.watch = watch  # type: ignore[attr-defined]
+    taken: list[int] = []
+
+    def looking(*arguments: Any) -> dict[str, object]:
+        taken.append(watch.taken)
+        return shown(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events, "told", looking)
+        answers = [client.get(f"/api/exports/{job_id}/events") for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert taken == [1] * 3
+    assert watch.taken == 0
 
 
 def test_a_service_that_stops_ends_the_streams(client: TestClient, home: make.Home) -> None:

@@ -136,8 +136,9 @@ def test_readings_that_cannot_be_read_are_a_503_to_try_again(
     def gone(*args: object, **kwargs: object) -> None:
         raise SourceUnavailable("The readings store cannot be read")
 
-    monkeypatch.setattr(home.services.source, "version", gone)
-    monkeypatch.setattr(home.services.source, "scan", gone)
+    for source in (home.services.source, home.services.source_in_small_frames):
+        monkeypatch.setattr(source, "version", gone)
+        monkeypatch.setattr(source, "scan", gone)
 
     answer = client.get(path)
 

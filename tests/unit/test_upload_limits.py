@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import io
 import os
 import time
 from collections.abc import Iterator
@@ -118,6 +119,30 @@ def test_what_a_dead_process_left_behind_goes_with_the_next_file(home: make.Home
 
     assert sorted(path.name for path in uploads(home)) == ["used", "young"]
     assert young.exists()
+
+
+def test_a_file_that_wants_too_much_memory_is_refused_and_the_next_one_taken(
+    home: make.Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The stacks of a machine with many cores would take all of it.
+    monkeypatch.setenv("POLARS_MAX_THREADS", "2")
+    settings = home.settings.model_copy(update={"import_memory_mib": 640})
+    app = create_app(home.services, settings)
+    parquet = {"Content-Type": "application/vnd.apache.parquet"}
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
+        large = client.post("/api/readings", content=parquet_of(3_000_000), headers=parquet)
+        small = client.post("/api/readings", content=parquet_of(100), headers=parquet)
+
+    assert_refused(large, 422, "IMPORT_REFUSED")
+    assert "too large" in large.json()["message"]
+    assert small.json()["rows_new"] == 100
+    assert uploads(home) == []
+
+
+def parquet_of(rows: int) -> bytes:
+    sink = io.BytesIO()
+    make.many_readings(rows).write_parquet(sink, row_group_size=rows)
+    return sink.getvalue()
 
 
 def import_with(*program: str, longest_s: float = 60) -> dict[str, object]:

@@ -93,15 +93,27 @@ def test_a_service_that_stops_sends_all_away(job: Job) -> None:
     assert asyncio.run(stopped_meanwhile()) == job
 
 
-def test_who_comes_when_all_places_are_taken_is_answered_at_once(job: Job) -> None:
-    database = Database(job, 5, then=ended(job))
-    watch = Watch(database.look, every_s=0, most=2)
+def test_there_are_as_many_places_as_were_given_and_they_are_given_back(job: Job) -> None:
+    watch = Watch(Database(job, 0, then=None).look, most=2)
 
-    async def three() -> list[Job | None]:
-        waits = (watch.until(job, Job.has_ended, within_s=60) for _ in range(3))
-        return await asyncio.gather(*waits)
+    with watch.place(), watch.place():
+        with pytest.raises(ServiceUnavailable, match="too many clients wait"), watch.place():
+            pass
+        assert watch.taken == 2
 
-    assert asyncio.run(three()) == [ended(job), ended(job), job]
+    assert watch.taken == 0
+
+
+def test_who_comes_when_all_places_are_taken_is_answered_at_once(
+    client: TestClient, home: make.Home
+) -> None:
+    job_id = client.post("/api/export/csv", json=make.body()).json()["job_id"]
+    client.app.state.watch = Watch(home.services.archive.some, most=0)  # type: ignore[attr-defined]
+
+    answer = client.get(f"/api/export/status/{job_id}", headers={"Prefer": "wait=30"})
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "pending")
+    assert "Preference-Applied" not in answer.headers
 
 
 def test_a_database_that_is_away_for_a_while_ends_no_wait(job: Job) -> None:

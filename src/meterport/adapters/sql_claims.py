@@ -1,4 +1,8 @@
-"""Who is served next: of the owner with the fewest at work the oldest job, or part of one."""
+"""Who is served next: of the owner with the fewest at work the oldest job, or part of one.
+
+Of owners with as few at work: who was served least recently. So they take turns, also where one
+worker serves all, and whoever asks for much at once keeps nobody else waiting for all of it.
+"""
 
 from collections.abc import Collection
 from typing import Any
@@ -6,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    ScalarSelect,
     Select,
     Table,
     and_,
@@ -24,6 +29,8 @@ from meterport.domain.jobs import Job, JobId, JobStatus, Lane, Lease
 
 CLAIM_TRIES = 5
 """Another worker may take the owner's last job between our look and our claim."""
+TAKE_TURNS = 50
+"""Owners at a time, those who wait longest: a turn costs a few looks for each."""
 
 
 def claim(
@@ -94,7 +101,7 @@ def _oldest_free_part(mine: ColumnElement[bool]) -> Select[Any]:
 
 
 def _least_served_owner(wanted: ColumnElement[bool]) -> Select[Any]:
-    """Who has something free, and of them who has the fewest at work; then who waits longest."""
+    """Who has something free, and of them who has the fewest at work; then whose turn it is."""
     columns = (jobs.c.owner, jobs.c.created_at)
     free = union_all(
         select(*columns).where(is_free_job(jobs), wanted),
@@ -103,14 +110,50 @@ def _least_served_owner(wanted: ColumnElement[bool]) -> Select[Any]:
     running = _owners_at_work().subquery()
     # Counted once per owner, and not once more for each of its free jobs.
     count = select(running.c.owner, func.count().label("jobs")).group_by(running.c.owner).subquery()
-    at_work = func.coalesce(func.min(count.c.jobs), 0)
-    return (
-        select(free.c.owner)
+    waiting = (
+        select(
+            free.c.owner,
+            func.coalesce(func.min(count.c.jobs), 0).label("at_work"),
+            func.min(free.c.created_at).label("since"),
+        )
         .select_from(free.outerjoin(count, count.c.owner == free.c.owner))
         .group_by(free.c.owner)
-        .order_by(at_work, func.min(free.c.created_at))
-        .limit(1)
+        .order_by("at_work", "since")
+        .limit(TAKE_TURNS)
+        .subquery()
     )
+    turn = _last_served(waiting.c.owner).asc().nulls_first()
+    return select(waiting.c.owner).order_by(waiting.c.at_work, turn, waiting.c.since).limit(1)
+
+
+def _last_served(owner: ColumnElement[str]) -> ScalarSelect[Any]:
+    """When a worker last began something of that owner's; null: never, as far as is known.
+
+    Of the jobs only the newest of each status and lane that was begun: an owner's own are served
+    in the order of their creation, and an index finds those.
+    """
+    began = [_last_begun(status, lane, owner) for status in JobStatus for lane in Lane]
+    of_parts = (
+        select(func.max(job_parts.c.updated_at).label("at"))
+        .select_from(job_parts.join(jobs, jobs.c.id == job_parts.c.job_id))
+        .where(jobs.c.owner == owner, jobs.c.status == JobStatus.PENDING, job_parts.c.attempt > 0)
+        .correlate(owner.table)
+    )
+    times = union_all(*began, of_parts).subquery()
+    return select(func.max(times.c.at)).scalar_subquery()
+
+
+def _last_begun(status: JobStatus, lane: Lane, owner: ColumnElement[str]) -> Select[Any]:
+    newest = (
+        select(jobs.c.started_at.label("at"))
+        .where(jobs.c.status == status, jobs.c.lane == lane, jobs.c.owner == owner)
+        .where(jobs.c.started_at.is_not(None))
+        .order_by(jobs.c.created_at.desc())
+        .limit(1)
+        .correlate(owner.table)
+        .subquery()
+    )
+    return select(newest.c.at)
 
 
 def _owners_at_work() -> Any:

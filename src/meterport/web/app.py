@@ -18,6 +18,7 @@ from meterport.web.contract_docs import DESCRIPTION
 from meterport.web.doc_parts import SECURITY_SCHEME, with_nulls
 from meterport.web.edge import LOOPBACK_HOSTS, Edge
 from meterport.web.import_process import ImportProcess
+from meterport.web.reading_places import ReadingPlaces
 from meterport.web.watch import Watch
 
 GUARDED = (
@@ -44,6 +45,7 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
     app.state.verified = Verified()
     app.state.watch = Watch(services.archive.some)
     app.state.inbox = readings.Inbox(ImportProcess(environment_of(settings)))
+    app.state.reading_places = ReadingPlaces()
     app.state.upload_bytes = settings.max_upload_bytes
     app.state.readiness = readiness(
         archive=services.archive,

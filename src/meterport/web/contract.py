@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from meterport.bootstrap import Services
 from meterport.domain.access import Access
-from meterport.domain.errors import InvalidRequest
+from meterport.domain.errors import InvalidRequest, ServiceUnavailable
 from meterport.domain.jobs import Job, JobStatus
 from meterport.domain.period import iso_utc, to_the_second
 from meterport.services.find_job import find_job, sees
@@ -129,7 +129,11 @@ async def awaited(
     wait_s = wait_asked_for(prefer)
     if job is None or not wait_s:
         return job, {}
-    job = await watch.until(job, Job.has_ended, within_s=wait_s)
+    try:
+        with watch.place():
+            job = await watch.until(job, Job.has_ended, within_s=wait_s)
+    except ServiceUnavailable:
+        return job, {}  # as if it had not asked to wait
     if job is not None and not await run_in_threadpool(may_see_yet, request, job):
         job = None
     return job, {"Preference-Applied": f"wait={wait_s}"}

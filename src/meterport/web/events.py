@@ -11,10 +11,10 @@ from functools import partial
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from meterport.bootstrap import Services
 from meterport.domain.access_errors import Unauthenticated
-from meterport.domain.errors import ServiceUnavailable
 from meterport.domain.jobs import Job
 from meterport.web import exports_docs as docs
 from meterport.web.access import MayRead
@@ -28,6 +28,9 @@ AGAIN_AFTER_MS = 3000
 PINGS_AT_MOST = 240
 """An hour; then the client connects again, as it does after any other end of the stream."""
 
+MEDIA_TYPE = "text/event-stream"
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
 router = APIRouter(prefix="/api/exports")
 
 
@@ -36,14 +39,26 @@ async def events(
     access: MayRead, job_id: str, request: Request, services: ServicesOf, watch: WatchOf
 ) -> Response:
     job = await run_in_threadpool(asked_job, job_id, services, access)
-    if watch.is_full:
-        raise ServiceUnavailable("too many clients wait for exports; ask for the status instead")
-    stream = _events(job, services, watch, partial(_may_see_yet, request))
-    return StreamingResponse(
-        iter(()) if request.method == "HEAD" else stream,
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    if request.method == "HEAD":
+        return Response(headers=HEADERS, media_type=MEDIA_TYPE)
+    return EventStream(_events(job, services, watch, partial(_may_see_yet, request)), watch)
+
+
+class EventStream(StreamingResponse):
+    """Has a place in the watch from its first byte until the client is gone, or refuses with 503.
+
+    Taken here and not by the route, so that nothing can come between that and giving it back.
+    """
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, events: AsyncIterator[str], watch: Watch) -> None:
+        super().__init__(events, headers=HEADERS)
+        self._watch = watch
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._watch.place():
+            await super().__call__(scope, receive, send)
 
 
 add_twins(router)
@@ -60,7 +75,7 @@ async def _events(
             shown = job
         else:
             yield ": ping\n\n"
-        if job.has_ended() or watch.is_stopped or watch.is_full:
+        if job.has_ended() or watch.is_stopped:
             return
         found = await watch.until(job, partial(_differs, shown), within_s=PING_S)
         if found is None or not await run_in_threadpool(may_see, found):

@@ -23,6 +23,7 @@ from meterport.web import meters_docs as docs
 from meterport.web.access import MayRead
 from meterport.web.contract import ServicesOf
 from meterport.web.paging import PARAMETERS, page_of, paged
+from meterport.web.reading_places import place_to_read
 from meterport.web.routes import add_twins
 from meterport.web.strict import parameters_of
 
@@ -57,6 +58,7 @@ def known_meter(access: MayRead, smart_meter_id: str, services: ServicesOf) -> M
 
 
 KnownMeter = Annotated[MeterSummary, Depends(known_meter)]
+ReadingPlace = Annotated[None, Depends(place_to_read, scope="function")]
 
 
 @router.get("/{smart_meter_id}", **docs.DETAIL)
@@ -66,12 +68,14 @@ def get_meter(request: Request, services: ServicesOf, meter: KnownMeter) -> Resp
 
 
 @router.get("/{smart_meter_id}/coverage", **docs.COVERAGE)
-def get_coverage(request: Request, services: ServicesOf, meter: KnownMeter) -> Response:
+def get_coverage(
+    request: Request, services: ServicesOf, meter: KnownMeter, place: ReadingPlace
+) -> Response:
     parameters = parameters_of(request, ("start", "end", "timezone"))
     zone = check_zone(parameters.get("timezone", "UTC"))
     bounds = (_instant(parameters, "start"), _instant(parameters, "end"))
     period = coverage_period(meter, *bounds)
-    counted = coverage(meter, period, zone, source=services.source)
+    counted = coverage(meter, period, zone, source=services.source_in_small_frames)
     about, kwh = counted.about, counted.about.energy_kwh.get(meter.smart_meter_id)
     body = about.told() | {
         "energy_kwh": None if kwh is None else for_people(kwh),
@@ -82,13 +86,15 @@ def get_coverage(request: Request, services: ServicesOf, meter: KnownMeter) -> R
 
 
 @router.get("/{smart_meter_id}/preview", **docs.PREVIEW)
-def get_preview(request: Request, services: ServicesOf, meter: KnownMeter) -> Response:
+def get_preview(
+    request: Request, services: ServicesOf, meter: KnownMeter, place: ReadingPlace
+) -> Response:
     parameters = parameters_of(request, ("start", "end", "column", "points"))
     column = _column(parameters.get("column", VALUE_COLUMNS[0]))
     points = _points(parameters.get("points"))
     start, end = _instant(parameters, "start"), _instant(parameters, "end")
     period = Period(start or meter.first, end or meter.end)
-    found = preview(meter, period, column, points, source=services.source)
+    found = preview(meter, period, column, points, source=services.source_in_small_frames)
     body = {
         "column": column,
         "step_s": found.step_s,

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from meterport.domain.errors import MeterportError
+from meterport.domain.errors import MeterportError, ServiceUnavailable
 from meterport.domain.jobs import Job, JobId
 
 LOOK_S = 0.5
@@ -23,12 +23,13 @@ log = structlog.get_logger()
 
 
 class Watch:
-    """`most`: how many may wait at a time; who comes later has to ask again."""
+    """`most`: how many may wait at a time."""
 
     def __init__(self, look: Look, *, every_s: float = LOOK_S, most: int = MOST_WAITING) -> None:
         self._look = look
         self._every_s = every_s
         self._most = most
+        self._taken = 0
         self._waiting: dict[JobId, set[asyncio.Queue[Job | None]]] = {}
         self._task: asyncio.Task[None] | None = None
         self._is_stopped = False
@@ -38,8 +39,25 @@ class Watch:
         return self._is_stopped
 
     @property
-    def is_full(self) -> bool:
-        return sum(map(len, self._waiting.values())) >= self._most
+    def taken(self) -> int:
+        """How many places; none once everybody is gone."""
+        return self._taken
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """For a client that waits, from before its first look until it is gone.
+
+        Raises ServiceUnavailable.
+        """
+        if self._taken >= self._most:
+            raise ServiceUnavailable(
+                "too many clients wait for exports; ask for the status instead"
+            )
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
 
     def stop(self) -> None:
         """Whoever waits gets what was last seen, at the next look. May be called by a signal."""
@@ -48,7 +66,7 @@ class Watch:
     async def until(self, job: Job, done: Callable[[Job], bool], *, within_s: float) -> Job | None:
         """The job as last seen: once `done` holds of it, or the time is over; None: it is gone."""
         seen: Job | None = job
-        if done(job) or self.is_full:
+        if done(job):
             return job
         with suppress(asyncio.TimeoutError), self._looks(job.id) as looks:
             async with asyncio.timeout(within_s):

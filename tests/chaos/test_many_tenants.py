@@ -1,0 +1,115 @@
+"""R9: many exports of many tenants at once, who ask for all of theirs before the next one asks.
+
+All of them end, with the bytes that they should have, and no tenant waits much longer than another:
+counted in claims, in whose order the exports were begun, and not in seconds.
+
+Full: 500 exports of 20 tenants, by two workers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+from meterport.domain.jobs import Job, JobId, JobStatus
+from tests import make
+from tests.chaos.clients import Others
+from tests.chaos.harness import Chaos, spoilt, wait_until
+from tests.e2e.service import Service, csv_of, running
+
+pytestmark = pytest.mark.promise("R9")
+
+ROWS = 3_000
+MINUTES = (60, 500, ROWS)
+WORST_TO_BEST = 3
+
+
+@dataclass
+class Tenant:
+    """Whose exports are its own. `wanted`: the minutes of each, by its id.
+
+    With keys it has one of its own, and asks for its exports over HTTP as `Others` do.
+    """
+
+    name: str
+    wanted: dict[JobId, int] = field(default_factory=dict)
+
+    def ask(self, home: make.Home, minutes: int) -> None:
+        request = make.request(minutes=minutes)
+        self.wanted[home.services.jobs.add(request, owner=self.name).job.id] = minutes
+
+
+def rush(
+    chaos: Chaos, home: make.Home, *variants: str, tenants: int, exports: int, workers: int = 2
+) -> None:
+    """`exports`: of each tenant."""
+    asking = [Tenant(f"tenant-{number}") for number in range(tenants)]
+    spoiling = spoilt(*variants) if variants else {}
+    with running(home.settings.data, workers=workers, **spoiling) as service:
+        with service.paused():
+            for tenant in chaos.random.sample(asking, tenants):
+                for _ in range(exports):
+                    tenant.ask(home, chaos.random.choice(MINUTES))
+        others = Others(service)
+        with others.served_meanwhile():
+            wait_until(lambda: all_ended(home, asking), every_s=0.2, within_s=600)
+        chaos.found += others.accidents
+        check_files(chaos, service, asking)
+    chaos.count(exports=tenants * exports, peak_tenants=tenants, exports_beside=len(others.exports))
+    check_waits(chaos, home, asking)
+
+
+def jobs_of(home: make.Home, tenants: Sequence[Tenant]) -> Mapping[JobId, Job]:
+    return home.services.archive.some([job_id for tenant in tenants for job_id in tenant.wanted])
+
+
+def all_ended(home: make.Home, tenants: Sequence[Tenant]) -> bool:
+    return all(job.status is not JobStatus.PENDING for job in jobs_of(home, tenants).values())
+
+
+def check_files(chaos: Chaos, service: Service, tenants: Sequence[Tenant]) -> None:
+    expected = {minutes: csv_of("123", first=0, rows=minutes) for minutes in MINUTES}
+    for tenant in tenants:
+        for job_id, minutes in tenant.wanted.items():
+            whole = service.download(job_id) == expected[minutes]
+            chaos.expect(whole, f"{job_id} of {tenant.name} has other bytes")
+
+
+def check_waits(chaos: Chaos, home: make.Home, tenants: Sequence[Tenant]) -> None:
+    """A wait is the number of claims before one's own, since all had asked before the first."""
+    jobs = jobs_of(home, tenants).values()
+    claims = {job.id: number for number, job in enumerate(sorted(jobs, key=began_at), start=1)}
+    waits = {tenant.name: mean(claims[job_id] for job_id in tenant.wanted) for tenant in tenants}
+    best, worst = min(waits.values()), max(waits.values())
+    chaos.count(peak_percent_of_the_shortest_wait=round(100 * worst / best))
+    chaos.expect(worst <= WORST_TO_BEST * best, f"the waits are {best:.0f} to {worst:.0f} claims")
+
+
+def began_at(job: Job) -> datetime:
+    assert job.started_at is not None
+    return job.started_at
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> make.Home:
+    return make.home(tmp_path, make.many_readings(ROWS))
+
+
+@pytest.mark.timeout(900)
+def test_every_tenant_is_served_and_none_waits_for_another(chaos: Chaos, home: make.Home) -> None:
+    rush(chaos, home, tenants=chaos.size(10, full=20), exports=chaos.size(6, full=25))
+
+    assert chaos.found == []
+
+
+def test_a_service_that_serves_first_whoever_came_first_is_caught(
+    chaos: Chaos, home: make.Home
+) -> None:
+    broken = chaos.toothless("first_come_first_served")
+
+    rush(broken, home, "first_come_first_served", tenants=10, exports=5, workers=1)
+
+    assert any("the waits are" in accident for accident in broken.found)
