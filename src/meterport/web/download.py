@@ -7,7 +7,8 @@ RFC 9530 (Repr-Digest); RFC 8594 (Sunset).
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
@@ -53,8 +54,17 @@ class FileResponse(Response):
             None, status, headers={**headers, "Content-Length": str(part.end - part.first)}
         )
         self._file = file
-        self._part = part
+        self.part = part
         self._sha256 = sha256
+
+    @contextmanager
+    def closed_on_failure(self) -> Iterator[None]:
+        """For what has to be done before it is sent."""
+        try:
+            yield
+        except BaseException:
+            self._file.close()
+            raise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._file:
@@ -70,8 +80,8 @@ class FileResponse(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_part(self, send: Send) -> None:
-        await to_thread.run_sync(self._file.seek, self._part.first)
-        left = self._part.end - self._part.first
+        await to_thread.run_sync(self._file.seek, self.part.first)
+        left = self.part.end - self.part.first
         digest = hashlib.sha256()
         while left > 0:
             chunk = await to_thread.run_sync(self._file.read, min(left, CHUNK_BYTES))
