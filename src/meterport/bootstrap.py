@@ -53,6 +53,7 @@ from meterport.services.choose_meters import Limits
 from meterport.services.erase_meter import erase_meter
 from meterport.services.refresh_meters import refresh_meters
 from meterport.services.submit_export import Intake
+from meterport.services.unerased import Unerased
 from meterport.settings import Settings
 from meterport.sources.delta import DeltaSource
 from meterport.sources.delta_store import DeltaReadings
@@ -97,6 +98,10 @@ class Services:
     @property
     def intake(self) -> Intake:
         return Intake(self.jobs, self.catalog, self.dispatcher, self.space, self.audit, self.limits)
+
+    def unerased(self) -> Unerased:
+        """See services/unerased."""
+        return Unerased(jobs=self.jobs, erasures=self.erasures)
 
 
 def erase(services: Services, smart_meter_id: str) -> int:

@@ -37,10 +37,11 @@ def cancelled(settings: Settings, job_id: str) -> str:
 
 def manifest(settings: Settings, job_id: str) -> Iterator[str]:
     services = connect(settings)
+    unerased = services.unerased()
     job = services.jobs.get(_plain(job_id))
     if job is None:
         raise JobNotFound(job_id)
-    return hand_out_manifest(job, jobs=services.jobs, audit=services.audit)
+    return hand_out_manifest(job, jobs=services.jobs, audit=services.audit, unerased=unerased)
 
 
 def run_again(settings: Settings, job_id: str) -> str:

@@ -38,6 +38,7 @@ from meterport.services.name_file import filename
 from meterport.services.open_export import Verified, finished_file, open_export
 from meterport.services.read_export import Asked, read_export
 from meterport.services.submit_export import submit_export
+from meterport.services.unerased import Unerased
 from meterport.services.work_job import work_job
 from meterport.settings import Settings
 from meterport.worker import workplace
@@ -52,14 +53,17 @@ def run(settings: Settings, wanted: Wanted, targets: Targets, *, as_json: bool) 
     request = _request(services, wanted)
     targets.check([filename(replace(request, compression=each)) for each in _outcomes(request)])
     tidy(services, settings)
+    unerased = services.unerased()
     job = _ended(services, settings, request)
     file = finished_file(job)
     target = targets.file or Path(filename(job.request))
     with written(target) as sink:
-        _bring(services, job, file, sink)
+        _bring(services, job, file, sink, unerased)
     if targets.manifest is not None:
         with written(targets.manifest) as sink:
-            for text in hand_out_manifest(job, jobs=services.jobs, audit=services.audit):
+            for text in hand_out_manifest(
+                job, jobs=services.jobs, audit=services.audit, unerased=unerased
+            ):
                 sink.write(text.encode())
     if STDOUT in (target, targets.manifest):
         return None
@@ -165,10 +169,13 @@ def _working(settings: Settings, job_id: JobId) -> Iterator[Callable[[], None]]:
             stopping.set()
 
 
-def _bring(services: Services, job: Job, file: ExportFile, sink: BinaryIO) -> None:
+def _bring(
+    services: Services, job: Job, file: ExportFile, sink: BinaryIO, unerased: Unerased
+) -> None:
     """The bytes, once it is recorded that they go.
 
-    Raises ExportDamaged if they are not those that were written.
+    Raises ExportDamaged if they are not those that were written; ExportExpired where a meter is
+    erased meanwhile.
     """
     pieces = services.jobs.pieces(job)
     sha256 = hashlib.sha256()
@@ -176,6 +183,7 @@ def _bring(services: Services, job: Job, file: ExportFile, sink: BinaryIO) -> No
     with open_export(file, pieces, objects=services.objects, verified=Verified()) as opened:
         while block := opened.read(BLOCK_BYTES):
             sha256.update(block)
+            unerased.check(job.id)
             sink.write(block)
     if sha256.hexdigest() != file.sha256:
         raise ExportDamaged("the file is not the one that was written; run the command again")

@@ -1,6 +1,6 @@
 """What the services need from the outside, each as the narrowest interface that serves."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -177,6 +177,12 @@ class Erasures(Protocol):
 
     def all(self) -> Mapping[str, datetime]:
         """The meters, and when each was last asked to be forgotten."""
+
+    def mark(self) -> Hashable:
+        """Another one whenever a meter is asked to be forgotten."""
+
+    def state(self, smart_meter_id: str) -> tuple[datetime | None, datetime | None]:
+        """When that meter was last asked to be forgotten, and when it was."""
 
 
 class DatabaseCopier(Protocol):

@@ -52,7 +52,15 @@ def erase_meter(
         _forget_earlier_versions(upkeep, lease.check)
     sweep(archive=archive, objects=objects)
     # Before it is finished: else housekeeping does it, and records it, once more.
-    audit.record(Deed(Action.METER_ERASED, EVERYTHING, meters=[smart_meter_id], rows=rows))
+    audit.record(
+        Deed(
+            Action.METER_ERASED,
+            EVERYTHING,
+            meters=[smart_meter_id],
+            rows=rows,
+            details={"version": str(version)},
+        )
+    )
     erasures.finish(smart_meter_id)
     log.info("meter_erased", rows=rows)
     return rows

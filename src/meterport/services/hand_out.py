@@ -9,6 +9,7 @@ from meterport.domain.jobs import Job
 from meterport.ports import JobStore
 from meterport.ports.audit import Recorder
 from meterport.services.read_manifest import read_manifest
+from meterport.services.unerased import Unerased
 
 
 def record_download(
@@ -43,9 +44,17 @@ def record_download(
 
 
 def hand_out_manifest(
-    job: Job, access: Access = EVERYTHING, *, jobs: JobStore, audit: Recorder
+    job: Job,
+    access: Access = EVERYTHING,
+    *,
+    jobs: JobStore,
+    audit: Recorder,
+    unerased: Unerased,
 ) -> Iterator[str]:
-    """The document in pieces. Raises what `read_manifest` raises, and ServiceUnavailable."""
+    """The document in pieces. Raises what `read_manifest` raises, and ServiceUnavailable.
+
+    It breaks off where a meter of it is erased meanwhile.
+    """
     pieces = read_manifest(job, jobs.manifests(job))
     audit.record(Deed(Action.MANIFEST_READ, access, meters=jobs.meters(job), job_id=job.id))
-    return pieces
+    return unerased.pieces(job.id, pieces)

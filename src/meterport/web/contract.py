@@ -151,6 +151,7 @@ def download_export(
     services: ServicesOf,
     verified: Annotated[Verified, Depends(verified_of)],
 ) -> Response:
+    unerased = services.unerased()
     job = find_job(plain_id(job_id), access, jobs=services.jobs)
     if job is None:
         return not_found(job_id)
@@ -175,6 +176,7 @@ def download_export(
         last_modified=job.updated_at,
         expires_at=job.expires_at,
         is_verified=not services.objects.is_remote,
+        check=partial(unerased.check, job.id),
     )
     if isinstance(response, FileResponse) and request.method == "GET":
         with response.closed_on_failure():

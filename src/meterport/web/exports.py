@@ -185,11 +185,14 @@ def rerun(
 
 @router.get("/{job_id}/manifest", **docs.MANIFEST)
 def manifest(access: MayRead, job_id: str, request: Request, services: ServicesOf) -> Response:
+    unerased = services.unerased()
     job = asked_job(job_id, services, access)
     if request.method == "HEAD":
         read_manifest(job, services.jobs.manifests(job))
         return StreamingResponse(iter(()), media_type="application/json")
-    pieces = hand_out_manifest(job, access, jobs=services.jobs, audit=services.audit)
+    pieces = hand_out_manifest(
+        job, access, jobs=services.jobs, audit=services.audit, unerased=unerased
+    )
     return StreamingResponse(pieces, media_type="application/json")
 
 

@@ -20,6 +20,7 @@ from meterport.services.find_meters import find_meters
 from meterport.services.preview import Bucket, preview
 from meterport.services.read_manifest import days_of
 from meterport.services.refresh_meters import refresh_meters
+from meterport.services.unerased import UnerasedMeter
 from meterport.web import meters_docs as docs
 from meterport.web.access import MayAdminister, MayRead
 from meterport.web.audit_docs import OF_METER_AUDIT
@@ -75,6 +76,7 @@ def get_coverage(
     zone = check_zone(parameters.get("timezone", "UTC"))
     bounds = (_instant(parameters, "start"), _instant(parameters, "end"))
     period = coverage_period(meter, *bounds)
+    unerased = UnerasedMeter(meter.smart_meter_id, erasures=services.erasures)
     counted = coverage(meter, period, zone, source=services.source)
     about, kwh = counted.about, counted.about.energy_kwh.get(meter.smart_meter_id)
     body = about.told() | {
@@ -83,6 +85,7 @@ def get_coverage(
         "days": [_without_id(day.as_json()) for day in days_of(counted)],
     }
     _record(request, Deed(Action.COVERAGE_READ, access, [meter.smart_meter_id], rows=about.present))
+    unerased.check()
     return JSONResponse(_of(meter, period) | body)
 
 
@@ -95,6 +98,7 @@ def get_preview(
     points = _points(parameters.get("points"))
     start, end = _instant(parameters, "start"), _instant(parameters, "end")
     period = Period(start or meter.first, end or meter.end)
+    unerased = UnerasedMeter(meter.smart_meter_id, erasures=services.erasures)
     found = preview(meter, period, column, points, source=services.source)
     body = {
         "column": column,
@@ -103,6 +107,7 @@ def get_preview(
     }
     rows = sum(bucket.readings for bucket in found.buckets)
     _record(request, Deed(Action.PREVIEW_READ, access, [meter.smart_meter_id], rows=rows))
+    unerased.check()
     return JSONResponse(_of(meter, period) | body)
 
 
