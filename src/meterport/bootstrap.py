@@ -33,7 +33,6 @@ from meterport.ports import (
     Checkup,
     DatabaseCopier,
     Dispatcher,
-    Erasures,
     JobArchive,
     JobStore,
     Leases,
@@ -47,6 +46,7 @@ from meterport.ports import (
 )
 from meterport.ports.access import Keys
 from meterport.ports.audit import Audit
+from meterport.ports.erasures import Erasures
 from meterport.ports.history import History
 from meterport.ports.overview import Disk, JobCounts, MeterPages, Presence, Uploads
 from meterport.services.choose_meters import Limits

@@ -61,7 +61,10 @@ class SqlErasures:
             return {row.smart_meter_id: row.requested_at for row in rows}
 
     def mark(self) -> Hashable:
-        newest = select(func.count(), func.max(erasures.c.requested_at))
+        asked, finished = erasures.c.requested_at, erasures.c.finished_at
+        newest = select(
+            func.count(asked), func.max(asked), func.count(finished), func.max(finished)
+        )
         with self._database.read() as connection:
             return connection.execute(newest).one()._tuple()
 

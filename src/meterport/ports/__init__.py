@@ -1,6 +1,6 @@
 """What the services need from the outside, each as the narrowest interface that serves."""
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -160,29 +160,6 @@ class JobArchive(Protocol):
 
     def forget(self, *, older_than: timedelta) -> int:
         """Remove a batch of records of jobs that ended and have no file any more; how many."""
-
-
-class Erasures(Protocol):
-    """The list of forgotten meters, kept so that a restored backup forgets them again."""
-
-    def begin(self, smart_meter_id: str, *, version: int | None = None) -> None:
-        """Record it; end the meter's unfinished jobs, and let its files expire now.
-
-        `version`: earlier ones go now, so whoever is unfinished and reads one begins anew.
-        """
-
-    def finish(self, smart_meter_id: str) -> None: ...
-
-    def unfinished(self) -> Sequence[str]: ...
-
-    def all(self) -> Mapping[str, datetime]:
-        """The meters, and when each was last asked to be forgotten."""
-
-    def mark(self) -> Hashable:
-        """Another one whenever a meter is asked to be forgotten."""
-
-    def state(self, smart_meter_id: str) -> tuple[datetime | None, datetime | None]:
-        """When that meter was last asked to be forgotten, and when it was."""
 
 
 class DatabaseCopier(Protocol):

@@ -12,7 +12,6 @@ import structlog
 from meterport.domain.access import EVERYTHING
 from meterport.domain.audit import Action, Deed
 from meterport.ports import (
-    Erasures,
     JobArchive,
     MeterCatalog,
     ObjectStore,
@@ -20,6 +19,7 @@ from meterport.ports import (
     ReadingUpkeep,
 )
 from meterport.ports.audit import Recorder
+from meterport.ports.erasures import Erasures
 from meterport.services.refresh_meters import refresh_meters
 from meterport.services.sweep import sweep
 

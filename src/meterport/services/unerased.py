@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 
 from meterport.domain.errors import ExportExpired, SmartMeterNotFound
 from meterport.domain.jobs import JobId
-from meterport.ports import Erasures, JobStore
+from meterport.ports import JobStore
+from meterport.ports.erasures import Erasures
 
 BLOCK = 1 << 16
 
