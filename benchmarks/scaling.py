@@ -114,6 +114,7 @@ def load(services: Services) -> None:
         source=services.source,
         store=services.readings,
         catalog=services.catalog,
+        audit=services.audit,
     )
 
 

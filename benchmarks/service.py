@@ -56,6 +56,7 @@ def load(data: Path) -> None:
         source=services.source,
         store=services.readings,
         catalog=services.catalog,
+        audit=services.audit,
     )
 
 

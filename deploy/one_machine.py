@@ -147,6 +147,7 @@ def loaded(period: Period) -> Services:
             source=services.source,
             store=services.readings,
             catalog=services.catalog,
+            audit=services.audit,
         )
     console.print(
         f"Readings: {merged.rows_new:,} rows of {METERS} meters "

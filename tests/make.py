@@ -114,6 +114,7 @@ class Home:
             source=self.services.source,
             store=self.services.readings,
             catalog=self.services.catalog,
+            audit=self.services.audit,
         )
 
     def submit(self, request: ExportRequest) -> Job:

@@ -12,6 +12,7 @@ from meterport.adapters.local_dispatch import LocalDispatch, SocketWakeups
 from meterport.adapters.local_files import LocalFiles
 from meterport.adapters.local_uploads import LocalUploads
 from meterport.adapters.profile_checkup import ProfileCheckup
+from meterport.adapters.sql_audit import SqlAudit
 from meterport.adapters.sql_checkup import SqlCheckup
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_erasures import SqlErasures, detach
@@ -32,7 +33,6 @@ from meterport.ports import (
     Checkup,
     DatabaseCopier,
     Dispatcher,
-    Erasures,
     JobArchive,
     JobStore,
     Leases,
@@ -45,12 +45,15 @@ from meterport.ports import (
     Wakeups,
 )
 from meterport.ports.access import Keys
+from meterport.ports.audit import Audit
+from meterport.ports.erasures import Erasures
 from meterport.ports.history import History
 from meterport.ports.overview import Disk, JobCounts, MeterPages, Presence, Uploads
 from meterport.services.choose_meters import Limits
 from meterport.services.erase_meter import erase_meter
 from meterport.services.refresh_meters import refresh_meters
 from meterport.services.submit_export import Intake
+from meterport.services.unerased import Unerased
 from meterport.settings import Settings
 from meterport.sources.delta import DeltaSource
 from meterport.sources.delta_store import DeltaReadings
@@ -72,6 +75,7 @@ class Services:
     archive: JobArchive
     history: History
     keys: Keys
+    audit: Audit
     leases: Leases
     presence: Presence
     dispatcher: Dispatcher
@@ -96,7 +100,11 @@ class Services:
 
     @property
     def intake(self) -> Intake:
-        return Intake(self.jobs, self.catalog, self.dispatcher, self.space, self.limits)
+        return Intake(self.jobs, self.catalog, self.dispatcher, self.space, self.audit, self.limits)
+
+    def unerased(self) -> Unerased:
+        """See services/unerased."""
+        return Unerased(jobs=self.jobs, erasures=self.erasures)
 
 
 def erase(services: Services, smart_meter_id: str) -> int:
@@ -109,6 +117,7 @@ def erase(services: Services, smart_meter_id: str) -> int:
         catalog=services.catalog,
         archive=services.archive,
         objects=services.objects,
+        audit=services.audit,
     )
 
 
@@ -155,6 +164,7 @@ def _connected(settings: Settings, database: Database) -> Services:
         archive=SqlJobArchive(database),
         history=SqlHistory(database),
         keys=SqlKeys(database),
+        audit=SqlAudit(database),
         leases=SqlLeases(database),
         presence=SqlPresence(database),
         dispatcher=_dispatcher(settings, database),

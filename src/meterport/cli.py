@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from meterport import __version__
+from meterport.cli_audit import audit
 from meterport.cli_base import Data, Json, LogLevel, home, say, settings_of
 from meterport.cli_export import export
 from meterport.cli_import import import_, receive
@@ -34,6 +35,7 @@ app.add_typer(db, name="db")
 app.add_typer(config, name="config")
 app.add_typer(jobs, name="jobs")
 app.add_typer(keys, name="keys")
+app.add_typer(audit, name="audit")
 app.command()(export)
 app.command("import")(import_)
 app.command(hidden=True)(receive)

@@ -10,8 +10,9 @@ from meterport.domain.errors import JobNotFound, ServiceUnavailable
 from meterport.domain.findings import Finding, Level, error
 from meterport.domain.jobs import Job
 from meterport.domain.period import iso_utc
+from meterport.services.cancel_export import cancel_export
 from meterport.services.examine import examine
-from meterport.services.read_manifest import read_manifest
+from meterport.services.hand_out import hand_out_manifest
 from meterport.services.rerun_export import rerun_export
 from meterport.settings import Settings
 
@@ -29,16 +30,18 @@ def listed(settings: Settings, *, limit: int, as_json: bool) -> str:
 
 
 def cancelled(settings: Settings, job_id: str) -> str:
-    job = connect(settings).jobs.cancel(_plain(job_id))
+    services = connect(settings)
+    job = cancel_export(_plain(job_id), jobs=services.jobs, audit=services.audit)
     return f"{job.id} is cancelled" if job.error else f"{job.id} will stop within a second"
 
 
 def manifest(settings: Settings, job_id: str) -> Iterator[str]:
-    jobs = connect(settings).jobs
-    job = jobs.get(_plain(job_id))
+    services = connect(settings)
+    unerased = services.unerased()
+    job = services.jobs.get(_plain(job_id))
     if job is None:
         raise JobNotFound(job_id)
-    return read_manifest(job, jobs.manifests(job))
+    return hand_out_manifest(job, jobs=services.jobs, audit=services.audit, unerased=unerased)
 
 
 def run_again(settings: Settings, job_id: str) -> str:
@@ -69,6 +72,7 @@ def examined(settings: Settings, *, scrub: bool, as_json: bool) -> tuple[str, bo
                 catalog=services.catalog,
                 archive=services.archive,
                 objects=services.objects,
+                audit=services.audit,
                 scrub=scrub,
             )
         )

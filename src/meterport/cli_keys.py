@@ -43,10 +43,12 @@ def create(
     from meterport.bootstrap import prepare
     from meterport.services.keys import create_key
 
+    services = prepare(home(data=data))
     made = create_key(
         scopes=_words(scopes),
         meters=_words(meters),
-        keys=prepare(home(data=data)).keys,
+        keys=services.keys,
+        audit=services.audit,
         now=datetime.now(UTC),
         owner=owner,
         valid_for=None if expires_days is None else expires_days * DAY,
@@ -80,9 +82,11 @@ def rotate(
     from meterport.bootstrap import connect
     from meterport.services.keys import rotate_key
 
+    services = connect(home(data=data))
     made = rotate_key(
         key_id,
-        keys=connect(home(data=data)).keys,
+        keys=services.keys,
+        audit=services.audit,
         now=datetime.now(UTC),
         overlap=overlap_hours * HOUR,
     )
@@ -95,7 +99,8 @@ def revoke(key_id: str, data: Data = None) -> None:
     from meterport.bootstrap import connect
     from meterport.services.keys import revoke_key
 
-    revoke_key(key_id, keys=connect(home(data=data)).keys)
+    services = connect(home(data=data))
+    revoke_key(key_id, keys=services.keys, audit=services.audit)
     say(f"{key_id} is revoked")
 
 

@@ -62,6 +62,7 @@ def _load(settings: Settings, extra_meters: int, days: int) -> None:
                 source=services.source,
                 store=services.readings,
                 catalog=services.catalog,
+                audit=services.audit,
             )
             rows += merged.rows_new
     console.print(

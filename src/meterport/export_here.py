@@ -31,12 +31,14 @@ from meterport.export_targets import STDOUT, Brought, Targets, Wanted, percent_b
 from meterport.housekeeping import tidy
 from meterport.ports import JobStore
 from meterport.processes import stopped_only_where_asked
+from meterport.services.cancel_export import cancel_export
 from meterport.services.choose_meters import ALL
+from meterport.services.hand_out import hand_out_manifest, record_download
 from meterport.services.name_file import filename
 from meterport.services.open_export import Verified, finished_file, open_export
 from meterport.services.read_export import Asked, read_export
-from meterport.services.read_manifest import read_manifest
 from meterport.services.submit_export import submit_export
+from meterport.services.unerased import Unerased
 from meterport.services.work_job import work_job
 from meterport.settings import Settings
 from meterport.worker import workplace
@@ -51,14 +53,17 @@ def run(settings: Settings, wanted: Wanted, targets: Targets, *, as_json: bool) 
     request = _request(services, wanted)
     targets.check([filename(replace(request, compression=each)) for each in _outcomes(request)])
     tidy(services, settings)
+    unerased = services.unerased()
     job = _ended(services, settings, request)
     file = finished_file(job)
     target = targets.file or Path(filename(job.request))
     with written(target) as sink:
-        _bring(services, job, file, sink)
+        _bring(services, job, file, sink, unerased)
     if targets.manifest is not None:
         with written(targets.manifest) as sink:
-            for text in read_manifest(job, services.jobs.manifests(job)):
+            for text in hand_out_manifest(
+                job, jobs=services.jobs, audit=services.audit, unerased=unerased
+            ):
                 sink.write(text.encode())
     if STDOUT in (target, targets.manifest):
         return None
@@ -103,7 +108,7 @@ def _ended(services: Services, settings: Settings, request: ExportRequest) -> Jo
     with stopped_only_where_asked() as check_orders:
         job = submit_export(request, at=services.intake).job
         with (
-            _called_off_if_left(services.jobs, job.id),
+            _called_off_if_left(services, job.id),
             _working(settings, job.id) as check_worker,
             percent_bar() as tell,
         ):
@@ -127,13 +132,13 @@ def _now(jobs: JobStore, job_id: JobId) -> Job:
 
 
 @contextmanager
-def _called_off_if_left(jobs: JobStore, job_id: JobId) -> Iterator[None]:
+def _called_off_if_left(services: Services, job_id: JobId) -> Iterator[None]:
     """Nobody waits for the file any more."""
     try:
         yield
     except BaseException:
         with suppress(ExportNotCancellable, JobNotFound, ServiceUnavailable):
-            jobs.cancel(job_id)
+            cancel_export(job_id, jobs=services.jobs, audit=services.audit)
         raise
 
 
@@ -164,13 +169,21 @@ def _working(settings: Settings, job_id: JobId) -> Iterator[Callable[[], None]]:
             stopping.set()
 
 
-def _bring(services: Services, job: Job, file: ExportFile, sink: BinaryIO) -> None:
-    """The bytes; raises ExportDamaged if they are not those that were written."""
+def _bring(
+    services: Services, job: Job, file: ExportFile, sink: BinaryIO, unerased: Unerased
+) -> None:
+    """The bytes, once it is recorded that they go.
+
+    Raises ExportDamaged if they are not those that were written; ExportExpired where a meter is
+    erased meanwhile.
+    """
     pieces = services.jobs.pieces(job)
     sha256 = hashlib.sha256()
+    record_download(job, file, jobs=services.jobs, audit=services.audit)
     with open_export(file, pieces, objects=services.objects, verified=Verified()) as opened:
         while block := opened.read(BLOCK_BYTES):
             sha256.update(block)
+            unerased.check(job.id)
             sink.write(block)
     if sha256.hexdigest() != file.sha256:
         raise ExportDamaged("the file is not the one that was written; run the command again")

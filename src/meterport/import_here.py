@@ -35,6 +35,7 @@ def run(settings: Settings, files: Sequence[Path], chosen: ImportOptions) -> Imp
             source=services.source,
             store=services.readings,
             catalog=services.catalog,
+            audit=services.audit,
             progress=lambda rows: bar.update(task, completed=rows),
         )
 
@@ -50,6 +51,7 @@ def receive(settings: Settings, path: Path, words: str) -> str:
             source=services.source,
             store=services.readings,
             catalog=services.catalog,
+            audit=services.audit,
         )
     except MeterportError as error:
         return json.dumps({"error": said_of(error)})

@@ -1,10 +1,8 @@
 """R3: the API killed during POST. An id that was answered exists, and its key gives it again."""
 
-import socket
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +10,8 @@ import httpx2
 import pytest
 
 from tests import make
-from tests.chaos.harness import Chaos, Zygote, gone, is_alive, kill, wait_until, zygote
+from tests.chaos.harness import Chaos, Zygote, kill, zygote
+from tests.chaos.lone_api import LoneApi
 
 pytestmark = pytest.mark.promise("R3")
 
@@ -27,47 +26,14 @@ class Ids:
     asked: list[str] = field(default_factory=list)
 
 
-class Api:
-    """The API alone, on one port, started anew after each kill."""
-
-    def __init__(self, processes: Zygote, home: make.Home) -> None:
-        self._processes = processes
-        self._home = home
-        self.port = _free_port()
-        base_url = f"http://127.0.0.1:{self.port}"
-        self._http = httpx2.Client(base_url=base_url, trust_env=False, timeout=30)
-
-    def close(self) -> None:
-        self._http.close()
-
-    @contextmanager
-    def running(self) -> Iterator[int]:
-        data = self._home.settings.data
-        pid = self._processes.start("api", data, port=self.port)
-        wait_until(lambda: self._answers() or not is_alive(pid), every_s=0.002)
-        try:
-            yield pid
-        finally:
-            kill(pid)
-            gone(pid)
-
+class Api(LoneApi):
     def post(self, key: str) -> str:
         """The job's id. Raises httpx2.HTTPError if no whole answer came."""
-        answer = self._http.post(
+        answer = self.http.post(
             "/api/export/csv", json=make.body(), headers={"Idempotency-Key": key}
         )
         answer.raise_for_status()
         return str(answer.json()["job_id"])
-
-    def _answers(self) -> bool:
-        with closing(socket.socket()) as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-
-def _free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def kill_api(chaos: Chaos, home: make.Home, processes: Zygote, *, kills: int) -> None:

@@ -65,6 +65,7 @@ def import_(settings: Settings, order: Mapping[str, Any]) -> None:
         source=s.source,
         store=s.readings,
         catalog=s.catalog,
+        audit=s.audit,
     )
 
 

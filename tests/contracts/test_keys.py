@@ -13,12 +13,23 @@ from meterport.adapters.sql_keys import SqlKeys
 from meterport.adapters.sql_tables import api_keys
 from meterport.domain.access import Meters, Scope
 from meterport.domain.access_errors import InvalidKey, KeyNotFound, Unauthenticated
+from meterport.domain.audit import Deed, Head
 from meterport.ports.access import Keys
 from meterport.services.keys import NewKey, authenticate, create_key, revoke_key, rotate_key
 from tests.contracts.conftest import at_once
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
+
+
+class Unread:
+    """An audit log that nobody reads here; what it is told is tested beside it."""
+
+    def record(self, deed: Deed) -> Head:
+        return Head()
+
+
+AUDIT = Unread()
 
 
 @pytest.fixture
@@ -31,6 +42,7 @@ def made(keys: Keys, *, valid_for: timedelta | None = None, owner: str | None = 
         scopes=["read", "export"],
         meters=["A-*", "B"],
         keys=keys,
+        audit=AUDIT,
         now=NOW,
         owner=owner,
         valid_for=valid_for,
@@ -88,9 +100,9 @@ def test_a_key_expires_at_its_time_and_not_before(keys: Keys) -> None:
 def test_a_revoked_key_is_of_no_use_and_stays_revoked(keys: Keys) -> None:
     key, other = made(keys), made(keys)
 
-    revoke_key(key.key.id, keys=keys)
+    revoke_key(key.key.id, keys=keys, audit=AUDIT)
     (first,) = [each.revoked_at for each in keys.all() if each.id == key.key.id]
-    revoke_key(key.key.id, keys=keys)
+    revoke_key(key.key.id, keys=keys, audit=AUDIT)
 
     assert not is_let_in(keys, key)
     assert is_let_in(keys, other)
@@ -99,7 +111,7 @@ def test_a_revoked_key_is_of_no_use_and_stays_revoked(keys: Keys) -> None:
 
 def test_every_refusal_is_the_same_answer(keys: Keys) -> None:
     revoked, expired = made(keys), made(keys, valid_for=DAY)
-    revoke_key(revoked.key.id, keys=keys)
+    revoke_key(revoked.key.id, keys=keys, audit=AUDIT)
     said = set()
     for text in (revoked.text, expired.text, f"mp_{'a' * 12}_{'b' * 43}", "mp_", "é"):
         with pytest.raises(Unauthenticated) as refused:
@@ -112,7 +124,7 @@ def test_every_refusal_is_the_same_answer(keys: Keys) -> None:
 def test_two_keys_are_alive_while_one_takes_the_place_of_the_other(keys: Keys) -> None:
     old = made(keys, owner="acme", valid_for=30 * DAY)
 
-    new = rotate_key(old.key.id, keys=keys, now=NOW + DAY, overlap=DAY)
+    new = rotate_key(old.key.id, keys=keys, audit=AUDIT, now=NOW + DAY, overlap=DAY)
 
     assert (new.key.owner, new.key.scopes, new.key.meters) == (
         "acme",
@@ -128,24 +140,25 @@ def test_two_keys_are_alive_while_one_takes_the_place_of_the_other(keys: Keys) -
 def test_a_rotation_never_lets_a_key_live_longer(keys: Keys) -> None:
     old = made(keys, valid_for=DAY)
 
-    rotate_key(old.key.id, keys=keys, now=NOW, overlap=30 * DAY)
+    rotate_key(old.key.id, keys=keys, audit=AUDIT, now=NOW, overlap=30 * DAY)
 
     assert not is_let_in(keys, old, now=NOW + DAY)
 
 
 def test_what_is_dead_is_not_rotated(keys: Keys) -> None:
     key = made(keys)
-    revoke_key(key.key.id, keys=keys)
+    revoke_key(key.key.id, keys=keys, audit=AUDIT)
 
     with pytest.raises(InvalidKey, match="is revoked or has expired"):
-        rotate_key(key.key.id, keys=keys, now=NOW)
+        rotate_key(key.key.id, keys=keys, audit=AUDIT, now=NOW)
     assert len(keys.all()) == 1
 
 
 def test_an_unknown_key_is_named(keys: Keys) -> None:
-    for act in (revoke_key, lambda id_, keys: rotate_key(id_, keys=keys, now=NOW)):
-        with pytest.raises(KeyNotFound, match="there is no key 'nobody'"):
-            act("nobody", keys=keys)
+    with pytest.raises(KeyNotFound, match="there is no key 'nobody'"):
+        revoke_key("nobody", keys=keys, audit=AUDIT)
+    with pytest.raises(KeyNotFound, match="there is no key 'nobody'"):
+        rotate_key("nobody", keys=keys, audit=AUDIT, now=NOW)
 
 
 def test_the_last_use_is_told_to_a_minute(keys: Keys, database: Database) -> None:
@@ -219,7 +232,7 @@ def test_a_key_that_could_not_work_is_refused(
     scopes: list[str], meters: list[str], owner: str | None, said: str, keys: Keys
 ) -> None:
     with pytest.raises(InvalidKey, match=said):
-        create_key(scopes=scopes, meters=meters, keys=keys, now=NOW, owner=owner)
+        create_key(scopes=scopes, meters=meters, keys=keys, audit=AUDIT, now=NOW, owner=owner)
     assert keys.all() == []
 
 

@@ -17,7 +17,8 @@ from meterport.adapters.sql_tables import metadata
 from meterport.domain.errors import FormatCannotHold, LeaseTaken
 from meterport.domain.exports import ExportRequest
 from meterport.domain.jobs import JobError, JobStatus
-from meterport.ports import Erasures, JobStore, Leases
+from meterport.ports import JobStore, Leases
+from meterport.ports.erasures import Erasures
 from tests import make
 from tests.contracts.conftest import at_once, wait_until
 from tests.contracts.jobs import CHANGES, add, claim, claim_added, file_of, get

@@ -339,6 +339,7 @@ def examined(home: make.Home) -> list[Finding]:
             catalog=s.catalog,
             archive=s.archive,
             objects=s.objects,
+            audit=s.audit,
             scrub=True,
         )
     )

@@ -75,6 +75,7 @@ def import_here(home: make.Home, *paths: Path) -> ImportReport:
         source=services.source,
         store=services.readings,
         catalog=services.catalog,
+        audit=services.audit,
     )
 
 

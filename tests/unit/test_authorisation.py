@@ -152,6 +152,7 @@ ROWS = {
     "get_meter": Row(_path("GET", "/api/meters/{meter}"), READ, "meter"),
     "get_coverage": Row(_path("GET", "/api/meters/{meter}/coverage"), READ, "meter"),
     "get_preview": Row(_path("GET", "/api/meters/{meter}/preview"), READ, "meter"),
+    "list_audit_of_meter": Row(_path("GET", "/api/meters/{meter}/audit"), Scope.ADMIN, "meter"),
     "post_readings": Row(_sent, Scope.IMPORT, "asked"),
     "get_metrics": Row(_path("GET", "/metrics"), Scope.METRICS, "nothing"),
     "get_capabilities": Row(_path("GET", "/api/capabilities"), None, "nothing"),
@@ -208,12 +209,13 @@ def _keys(home: make.Home) -> Iterator[tuple[str, dict[str, str]]]:
             scopes=who.scopes,
             meters=who.meters,
             keys=keys,
+            audit=home.services.audit,
             now=now - timedelta(days=2),
             owner=who.owner,
             valid_for=timedelta(days=1) if name == "expired" else None,
         )
         if name == "revoked":
-            revoke_key(made.key.id, keys=keys)
+            revoke_key(made.key.id, keys=keys, audit=home.services.audit)
         yield name, {"Authorization": f"Bearer {made.text}"}
     yield "nobody", {}
     yield "unknown_key", {"Authorization": f"Bearer mp_aaaaaaaaaaaa_{'x' * 43}"}

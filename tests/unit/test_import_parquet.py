@@ -57,7 +57,12 @@ def refusal(path: Path, chosen: ImportOptions = OURS) -> str:
 def import_into(home: make.Home, *paths: Path) -> None:
     services = home.services
     import_files(
-        paths, OURS, source=services.source, store=services.readings, catalog=services.catalog
+        paths,
+        OURS,
+        source=services.source,
+        store=services.readings,
+        catalog=services.catalog,
+        audit=services.audit,
     )
 
 

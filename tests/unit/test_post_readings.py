@@ -48,6 +48,7 @@ def client(home: make.Home) -> Iterator[TestClient]:
             source=s.source,
             store=s.readings,
             catalog=s.catalog,
+            audit=s.audit,
         )
         return await to_thread.run_sync(importing)
 

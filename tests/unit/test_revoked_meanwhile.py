@@ -34,7 +34,11 @@ def client(home: make.Home) -> Iterator[TestClient]:
 @pytest.fixture
 def key(home: make.Home, client: TestClient) -> NewKey:
     made = create_key(
-        scopes=["read", "export"], meters=["A"], keys=home.services.keys, now=datetime.now(UTC)
+        scopes=["read", "export"],
+        meters=["A"],
+        keys=home.services.keys,
+        audit=home.services.audit,
+        now=datetime.now(UTC),
     )
     client.headers["Authorization"] = f"Bearer {made.text}"
     return made
@@ -49,7 +53,7 @@ def answered(
     waiting.start()
     watch: Watch = client.app.state.watch  # type: ignore[attr-defined]
     wait_until(lambda: bool(watch._waiting))
-    revoke_key(key.key.id, keys=home.services.keys)
+    revoke_key(key.key.id, keys=home.services.keys, audit=home.services.audit)
     home.work()
     waiting.join(60)
     return got[0]

@@ -1,6 +1,6 @@
 """Erasures: which meters must be forgotten, and what becomes of their jobs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import (
@@ -9,6 +9,7 @@ from sqlalchemy import (
     and_,
     delete,
     false,
+    func,
     insert,
     or_,
     select,
@@ -58,6 +59,21 @@ class SqlErasures:
         with self._database.read() as connection:
             rows = connection.execute(select(erasures).order_by(erasures.c.smart_meter_id))
             return {row.smart_meter_id: row.requested_at for row in rows}
+
+    def mark(self) -> Hashable:
+        asked, finished = erasures.c.requested_at, erasures.c.finished_at
+        newest = select(
+            func.count(asked), func.max(asked), func.count(finished), func.max(finished)
+        )
+        with self._database.read() as connection:
+            return connection.execute(newest).one()._tuple()
+
+    def state(self, smart_meter_id: str) -> tuple[datetime | None, datetime | None]:
+        times = select(erasures.c.requested_at, erasures.c.finished_at)
+        this = times.where(erasures.c.smart_meter_id == smart_meter_id)
+        with self._database.read() as connection:
+            row = connection.execute(this).first()
+        return (None, None) if row is None else (row.requested_at, row.finished_at)
 
 
 def detach(database: Database, *, version: int) -> None:

@@ -22,6 +22,9 @@ metadata = MetaData()
 # Text on SQLite: a declared UUID column has numeric affinity there and eats some ids.
 JOB_ID = String(36).with_variant(UUID(as_uuid=False), "postgresql")
 
+# What is hashed in order has one order on both databases.
+BY_BYTES = String().with_variant(String(collation="C"), "postgresql")
+
 jobs = Table(
     "jobs",
     metadata,
@@ -187,13 +190,13 @@ audit = Table(
     "audit",
     metadata,
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    Column("at", String, nullable=False),
+    Column("at", BY_BYTES, nullable=False),
     Column("owner", String, nullable=False),
     Column("key_id", String, nullable=False),
     Column("action", String, nullable=False),
     Column("result", String, nullable=False),
     Column("job_id", String),
-    Column("meters_sha256", String),
+    Column("meters_sha256", BY_BYTES),
     Column("rows", BigInteger),
     Column("bytes", BigInteger),
     Column("request_id", String, nullable=False),
@@ -206,7 +209,7 @@ the database itself refuses. `sha256`: of the row and of the one before."""
 audit_meters = Table(
     "audit_meters",
     metadata,
-    Column("meters_sha256", String, primary_key=True),
-    Column("smart_meter_id", String, primary_key=True),
+    Column("meters_sha256", BY_BYTES, primary_key=True),
+    Column("smart_meter_id", BY_BYTES, primary_key=True),
 )
 """The sets of meters that `audit` speaks of, each once, under its own digest."""

@@ -75,13 +75,14 @@ class Access:
     """What whoever asks may do now.
 
     `owner`: whose exports these are; several keys may have one owner. `key_id`: empty where the
-    service asks for no keys.
+    service asks for no keys. `request_id`: empty on the command line.
     """
 
     owner: str
     scopes: frozenset[Scope]
     meters: Meters
     key_id: str = ""
+    request_id: str = ""
 
     def has(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.ADMIN in self.scopes
@@ -102,7 +103,8 @@ class Access:
         foreign = self.meters.lacks(meters)
         if foreign is not None:
             raise Forbidden(
-                f"this key is not for meter {shown(foreign)}; leave it out, or use a key for it"
+                f"this key is not for meter {shown(foreign)}; leave it out, or use a key for it",
+                smart_meter_id=foreign,
             )
 
 

@@ -22,7 +22,15 @@ class Unauthenticated(AccessError):
 
 
 class Forbidden(AccessError):
+    """`smart_meter_id`: of the meter that was asked for, where it was for that."""
+
     code = "FORBIDDEN"
+
+    def __init__(
+        self, message: str, details: str = "", *, smart_meter_id: str | None = None
+    ) -> None:
+        super().__init__(message, details)
+        self.smart_meter_id = smart_meter_id
 
 
 class LinkInvalid(AccessError):

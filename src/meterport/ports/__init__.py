@@ -162,23 +162,6 @@ class JobArchive(Protocol):
         """Remove a batch of records of jobs that ended and have no file any more; how many."""
 
 
-class Erasures(Protocol):
-    """The list of forgotten meters, kept so that a restored backup forgets them again."""
-
-    def begin(self, smart_meter_id: str, *, version: int | None = None) -> None:
-        """Record it; end the meter's unfinished jobs, and let its files expire now.
-
-        `version`: earlier ones go now, so whoever is unfinished and reads one begins anew.
-        """
-
-    def finish(self, smart_meter_id: str) -> None: ...
-
-    def unfinished(self) -> Sequence[str]: ...
-
-    def all(self) -> Mapping[str, datetime]:
-        """The meters, and when each was last asked to be forgotten."""
-
-
 class DatabaseCopier(Protocol):
     def copy(self, target: Path) -> None:
         """A consistent copy while others write. Raises BackupRefused."""

@@ -5,13 +5,24 @@ The record stays: what was exported is told as long as records are kept.
 
 from contextlib import suppress
 
+from meterport.domain.access import Access
+from meterport.domain.audit import Action, Deed
 from meterport.domain.errors import ExportNotCancellable, JobNotFound
 from meterport.domain.jobs import Job, JobStatus
 from meterport.ports import JobStore, ObjectStore
+from meterport.ports.audit import Recorder
 from meterport.ports.history import History
 
 
-def delete_export(job_id: str, *, jobs: JobStore, history: History, objects: ObjectStore) -> None:
+def delete_export(
+    job_id: str,
+    access: Access,
+    *,
+    jobs: JobStore,
+    history: History,
+    objects: ObjectStore,
+    audit: Recorder,
+) -> None:
     """Safe to repeat. Raises JobNotFound; StorageUnavailable, and then nobody gets the file."""
     job = _known(job_id, jobs)
     if job.status is JobStatus.PENDING:
@@ -23,6 +34,7 @@ def delete_export(job_id: str, *, jobs: JobStore, history: History, objects: Obj
         history.expire(job_id)
         for piece in jobs.pieces(job):
             objects.delete(piece.key)
+    audit.record(Deed(Action.EXPORT_DELETED, access, meters=jobs.meters(job), job_id=job.id))
 
 
 def _known(job_id: str, jobs: JobStore) -> Job:

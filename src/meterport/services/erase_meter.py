@@ -9,14 +9,17 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from meterport.domain.access import EVERYTHING
+from meterport.domain.audit import Action, Deed
 from meterport.ports import (
-    Erasures,
     JobArchive,
     MeterCatalog,
     ObjectStore,
     ReadingSource,
     ReadingUpkeep,
 )
+from meterport.ports.audit import Recorder
+from meterport.ports.erasures import Erasures
 from meterport.services.refresh_meters import refresh_meters
 from meterport.services.sweep import sweep
 
@@ -36,6 +39,7 @@ def erase_meter(
     catalog: MeterCatalog,
     archive: JobArchive,
     objects: ObjectStore,
+    audit: Recorder,
 ) -> int:
     """How many readings went from the newest version; 0 if there was no such meter."""
     with catalog.writing(patience=PATIENCE) as lease:
@@ -47,6 +51,16 @@ def erase_meter(
         erasures.begin(smart_meter_id, version=version)
         _forget_earlier_versions(upkeep, lease.check)
     sweep(archive=archive, objects=objects)
+    # Before it is finished: else housekeeping does it, and records it, once more.
+    audit.record(
+        Deed(
+            Action.METER_ERASED,
+            EVERYTHING,
+            meters=[smart_meter_id],
+            rows=rows,
+            details={"version": str(version)},
+        )
+    )
     erasures.finish(smart_meter_id)
     log.info("meter_erased", rows=rows)
     return rows

@@ -17,10 +17,15 @@ from meterport.ports import (
     ReadingSource,
     ReadingUpkeep,
 )
+from meterport.ports.audit import Audit
 from meterport.services.open_export import digest_of
 from meterport.services.sweep import unneeded
+from meterport.services.verify_audit import verify_audit
 
 SHOWN = 5
+AUDIT_REMEDY = (
+    "somebody changed the database; compare with a backup, and find out who may write to it"
+)
 _READABLE = "the service needs to be able to read its folders; check their owner and the disk"
 
 
@@ -32,14 +37,16 @@ def examine(
     catalog: MeterCatalog,
     archive: JobArchive,
     objects: ObjectStore,
+    audit: Audit,
     scrub: bool,
 ) -> Iterator[Finding]:
-    """`scrub` also reads every file through and compares it with its SHA-256."""
+    """`scrub` also reads every file, and the audit log, through and checks their SHA-256."""
     parts = [
         *(checkup.findings() for checkup in checkups),
         _time_zones(),
         _readings(source, upkeep, catalog, scrub),
         _exports(archive, objects, scrub),
+        *([_audit(audit)] if scrub else []),
     ]
     for part in parts:
         try:
@@ -113,6 +120,14 @@ def _exports(archive: JobArchive, objects: ObjectStore, scrub: bool) -> Iterator
             f"{len(orphans)} files of no job: {_some(orphans)}",
             "nothing: housekeeping removes them",
         )
+
+
+def _audit(audit: Audit) -> Iterator[Finding]:
+    verdict = verify_audit(audit)
+    if verdict.fault is None:
+        yield ok("audit log", f"as it was written, up to {verdict.head}")
+    else:
+        yield error("audit log", str(verdict.fault), AUDIT_REMEDY)
 
 
 def _state(objects: ObjectStore, file: ExportFile, scrub: bool) -> str:

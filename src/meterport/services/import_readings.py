@@ -8,12 +8,14 @@ from pathlib import Path
 import polars as pl
 
 from meterport.domain.access import EVERYTHING, Access
+from meterport.domain.audit import Action, Deed
 from meterport.domain.errors import ImportRefused
 from meterport.domain.readings import Merged
 from meterport.importers import importer_for
 from meterport.importers.base import FileReport
 from meterport.importers.options import ImportOptions
 from meterport.ports import MeterCatalog, ReadingSource, ReadingStore
+from meterport.ports.audit import Recorder
 from meterport.services.refresh_meters import refresh_meters
 
 PATIENCE = timedelta(seconds=30)
@@ -45,13 +47,16 @@ def import_files(
     source: ReadingSource,
     store: ReadingStore,
     catalog: MeterCatalog,
+    audit: Recorder,
     progress: Callable[[int], None] = lambda rows: None,
     access: Access = EVERYTHING,
 ) -> ImportReport:
     """All the files or none. Raises ImportRefused or Forbidden and leaves the store as it was."""
     files = [FileReport(path) for path in paths]
     batches = _with_progress(_allowed(_batches(files, options), access), progress)
-    merged = import_batches(batches, source=source, store=store, catalog=catalog)
+    merged = import_batches(
+        batches, source=source, store=store, catalog=catalog, audit=audit, access=access
+    )
     return ImportReport(files, merged)
 
 
@@ -61,11 +66,23 @@ def import_batches(
     source: ReadingSource,
     store: ReadingStore,
     catalog: MeterCatalog,
+    audit: Recorder,
+    access: Access = EVERYTHING,
 ) -> Merged:
+    """One version of them all, recorded once it is there; sent again it is the same version."""
     with catalog.writing(patience=PATIENCE) as lease:
         refresh_meters(source=source, catalog=catalog)
         merged = store.merge(batches, known_intervals=catalog.intervals, fence=lease.check)
         catalog.add(merged.added, version=merged.version)
+    audit.record(
+        Deed(
+            Action.READINGS_IMPORTED,
+            access,
+            meters=[meter.smart_meter_id for meter in merged.added],
+            rows=merged.rows_new + merged.rows_replaced,
+            details={"version": str(merged.version)},
+        )
+    )
     return merged
 
 

@@ -10,13 +10,15 @@ import re
 import secrets
 import string
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from meterport.domain.access import Access, Key, Meters, check_owner, scopes_of
+from meterport.domain.access import EVERYTHING, Access, Key, Meters, check_owner, scopes_of
 from meterport.domain.access_errors import InvalidKey, KeyNotFound, Unauthenticated
+from meterport.domain.audit import Action, Deed
 from meterport.domain.errors import shown
 from meterport.ports.access import Keys
+from meterport.ports.audit import Recorder
 
 ID_LETTERS, ID_LENGTH = string.ascii_lowercase + string.digits, 12
 SECRET_BYTES = 32
@@ -38,12 +40,13 @@ def create_key(
     scopes: Iterable[str],
     meters: Iterable[str],
     keys: Keys,
+    audit: Recorder,
     now: datetime,
     owner: str | None = None,
     valid_for: timedelta | None = None,
 ) -> NewKey:
     """Without an owner it is one of its own. Raises InvalidKey."""
-    key_id = "".join(secrets.choice(ID_LETTERS) for _ in range(ID_LENGTH))
+    key_id = _new_id()
     key = Key(
         key_id,
         key_id if owner is None else check_owner(owner),
@@ -52,10 +55,14 @@ def create_key(
         created_at=now,
         expires_at=_end(now, valid_for),
     )
-    return _added(key, keys)
+    made = _added(key, keys)
+    _record(Action.KEY_CREATED, key, audit)
+    return made
 
 
-def rotate_key(key_id: str, *, keys: Keys, now: datetime, overlap: timedelta = OVERLAP) -> NewKey:
+def rotate_key(
+    key_id: str, *, keys: Keys, audit: Recorder, now: datetime, overlap: timedelta = OVERLAP
+) -> NewKey:
     """Another key that may do the same for as long a time; the old one ends after `overlap`.
 
     Raises KeyNotFound, InvalidKey for one that is dead.
@@ -64,21 +71,24 @@ def rotate_key(key_id: str, *, keys: Keys, now: datetime, overlap: timedelta = O
     if not old.is_alive(now):
         raise InvalidKey(f"the key {key_id} is revoked or has expired; create another")
     lifetime = None if old.expires_at is None else old.expires_at - old.created_at
-    new = create_key(
-        scopes=sorted(old.scopes),
-        meters=old.meters.patterns,
-        keys=keys,
-        now=now,
-        owner=old.owner,
-        valid_for=lifetime,
+    key = replace(
+        old,
+        id=_new_id(),
+        created_at=now,
+        expires_at=_end(now, lifetime),
+        last_used_at=None,
     )
+    made = _added(key, keys)
     keys.end(key_id, at=now + overlap)
-    return new
+    _record(Action.KEY_ROTATED, key, audit, of=key_id)
+    return made
 
 
-def revoke_key(key_id: str, *, keys: Keys) -> None:
+def revoke_key(key_id: str, *, keys: Keys, audit: Recorder) -> None:
     """Safe to repeat. Raises KeyNotFound."""
-    keys.revoke(known_key(key_id, keys).id)
+    key = known_key(key_id, keys)
+    keys.revoke(key.id)
+    _record(Action.KEY_REVOKED, key, audit)
 
 
 def known_key(key_id: str, keys: Keys) -> Key:
@@ -111,6 +121,16 @@ def _added(key: Key, keys: Keys) -> NewKey:
     secret = secrets.token_urlsafe(SECRET_BYTES)
     keys.add(key, secret_sha256=_digest(secret))
     return NewKey(key, f"mp_{key.id}_{secret}")
+
+
+def _new_id() -> str:
+    return "".join(secrets.choice(ID_LETTERS) for _ in range(ID_LENGTH))
+
+
+def _record(action: Action, key: Key, audit: Recorder, **further: str) -> None:
+    """Before the key is shown: what nobody could find recorded, nobody gets."""
+    told = {"key": key.id, "owner": key.owner, "scopes": ",".join(sorted(key.scopes))}
+    audit.record(Deed(action, EVERYTHING, details={**told, **further}))
 
 
 def _end(now: datetime, valid_for: timedelta | None) -> datetime | None:

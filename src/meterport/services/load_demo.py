@@ -7,6 +7,7 @@ import polars as pl
 
 from meterport.domain.readings import Merged
 from meterport.ports import MeterCatalog, ReadingSource, ReadingStore
+from meterport.ports.audit import Recorder
 from meterport.services.demo_readings import DemoMeter, demo_readings
 from meterport.services.import_readings import import_batches
 
@@ -21,9 +22,10 @@ def load_demo(
     source: ReadingSource,
     store: ReadingStore,
     catalog: MeterCatalog,
+    audit: Recorder,
 ) -> Merged:
     batches = _missing(meters, start, end, catalog)
-    return import_batches(batches, source=source, store=store, catalog=catalog)
+    return import_batches(batches, source=source, store=store, catalog=catalog, audit=audit)
 
 
 def _missing(

@@ -27,6 +27,7 @@ from meterport.importers import IMPORTERS
 from meterport.importers.base import ImportFormat
 from meterport.importers.options import FLAGS
 from meterport.ports import MeterCatalog, ReadingSource, ReadingStore
+from meterport.ports.audit import Recorder
 from meterport.services.import_options import Said, options
 from meterport.services.import_readings import import_files
 
@@ -73,11 +74,18 @@ def receive_readings(
     source: ReadingSource,
     store: ReadingStore,
     catalog: MeterCatalog,
+    audit: Recorder,
 ) -> dict[str, object]:
     """The report, as `meterport import --json` prints it. Raises ImportRefused, Forbidden."""
     with _retold(path), _surviving():
         report = import_files(
-            [path], options(said), source=source, store=store, catalog=catalog, access=access
+            [path],
+            options(said),
+            source=source,
+            store=store,
+            catalog=catalog,
+            audit=audit,
+            access=access,
         )
     return replace(report, files=[replace(file, path=NAME) for file in report.files]).as_json()
 
@@ -91,12 +99,14 @@ def words_of(said: Said, access: Access) -> dict[str, object]:
         "key_id": access.key_id,
         "scopes": sorted(access.scopes),
         "meters": access.meters.patterns,
+        "request_id": access.request_id,
     }
 
 
 def heard(words: Mapping[str, Any]) -> tuple[Said, Access]:
     scopes, meters = frozenset(map(Scope, words["scopes"])), Meters(tuple(words["meters"]))
-    return Said(**words["said"]), Access(words["owner"], scopes, meters, words["key_id"])
+    access = Access(words["owner"], scopes, meters, words["key_id"], words["request_id"])
+    return Said(**words["said"]), access
 
 
 def said_of(error: MeterportError) -> dict[str, str]:

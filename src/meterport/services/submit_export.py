@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from meterport.domain.access import EVERYTHING, Access, Scope
+from meterport.domain.audit import Action, Deed
 from meterport.domain.errors import (
     IdempotencyKeyInvalid,
     InvalidColumns,
@@ -25,6 +26,7 @@ from meterport.domain.zones import check_zone
 from meterport.encoders import FORMATS
 from meterport.encoders.compression import check_layout
 from meterport.ports import Dispatcher, JobStore, MeterCatalog, Space
+from meterport.ports.audit import Recorder
 from meterport.services.choose_meters import Limits, check_meters, check_rows, expected_rows
 
 REQUIRED = ("smart_meter_id", "start_datetime", "end_datetime")
@@ -38,6 +40,7 @@ class Intake:
     catalog: MeterCatalog
     dispatcher: Dispatcher
     space: Space
+    audit: Recorder
     limits: Limits = Limits()  # noqa: RUF009 - it is frozen
 
 
@@ -63,7 +66,7 @@ def submit_export(
         idempotency_key = f"{purpose}\n{idempotency_key}" if purpose else idempotency_key
         earlier = at.jobs.earlier(request, owner=access.owner, idempotency_key=idempotency_key)
         if earlier is not None:
-            return _replayed(earlier, at.jobs, access)
+            return _replayed(earlier, at, access)
     lane = _lane(request, at)
     at.space.check()
     as_of = request.options.as_of
@@ -75,7 +78,8 @@ def submit_export(
         lane=lane,
     )
     if submission.replayed:
-        return _replayed(submission.job, at.jobs, access)
+        return _replayed(submission.job, at, access)
+    _record(submission, at, access, purpose)
     at.dispatcher.wake(submission.job.id, lane)
     return submission
 
@@ -86,10 +90,27 @@ def authorise(request: ExportRequest, access: Access) -> None:
     access.check_meters(request.fleet or (request.smart_meter_id,))
 
 
-def _replayed(earlier: Job, jobs: JobStore, access: Access) -> Submission:
+def _replayed(earlier: Job, at: Intake, access: Access) -> Submission:
     """Of `all` meters another key of its owner may have had more."""
-    access.check_meters(jobs.meters(earlier))
-    return Submission(earlier, replayed=True)
+    access.check_meters(at.jobs.meters(earlier))
+    submission = Submission(earlier, replayed=True)
+    _record(submission, at, access)
+    return submission
+
+
+def _record(submission: Submission, at: Intake, access: Access, purpose: str = "") -> None:
+    """A job that is stored and not recorded is told to nobody; asked again, it is a replay."""
+    job = submission.job
+    told = {"purpose": purpose, "replayed": "true" if submission.replayed else ""}
+    at.audit.record(
+        Deed(
+            Action.EXPORT_CREATED,
+            access,
+            meters=at.jobs.meters(job),
+            job_id=job.id,
+            details={name: word for name, word in told.items() if word},
+        )
+    )
 
 
 def _lane(request: ExportRequest, at: Intake) -> Lane:

@@ -3,15 +3,22 @@
 Where the service asks for no keys, whoever reaches it may do everything.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
 
 from meterport.domain.access import EVERYTHING, Access, Scope
-from meterport.domain.access_errors import Unauthenticated
+from meterport.domain.access_errors import Forbidden, Unauthenticated
+from meterport.domain.audit import Action, Deed, Result
+from meterport.domain.errors import MeterportError
 from meterport.ports.access import Keys
+from meterport.ports.audit import Recorder
 from meterport.services.keys import authenticate
+from meterport.web.errors import meterport_error, request_id
 
 
 def authenticated(request: Request) -> Access:
@@ -19,6 +26,12 @@ def authenticated(request: Request) -> Access:
 
     Raises Unauthenticated.
     """
+    access = replace(_known(request), request_id=request_id(request))
+    request.state.access = access
+    return access
+
+
+def _known(request: Request) -> Access:
     keys: Keys | None = request.app.state.keys
     if keys is None:
         return EVERYTHING
@@ -51,7 +64,38 @@ def _measurer(access: AccessOf) -> Access:
     return access
 
 
+def _administrator(access: AccessOf) -> Access:
+    access.check(Scope.ADMIN)
+    return access
+
+
 MayRead = Annotated[Access, Depends(_reader)]
 MayExport = Annotated[Access, Depends(_exporter)]
 MayImport = Annotated[Access, Depends(_importer)]
 MayMeasure = Annotated[Access, Depends(_measurer)]
+MayAdminister = Annotated[Access, Depends(_administrator)]
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """The answer to Forbidden, once it is recorded who asked for what they may not."""
+    access: Access | None = getattr(request.state, "access", None)
+    if access is not None and isinstance(error, Forbidden):
+        try:
+            await run_in_threadpool(_record, request, access, error)
+        except MeterportError as failed:
+            return await meterport_error(request, failed)
+    return await meterport_error(request, error)
+
+
+def _record(request: Request, access: Access, error: Forbidden) -> None:
+    recorder: Recorder = request.app.state.services.audit
+    route = getattr(request.scope.get("route"), "path_format", "")
+    recorder.record(
+        Deed(
+            Action.REQUEST,
+            access,
+            meters=[error.smart_meter_id] if error.smart_meter_id else (),
+            result=Result.REFUSED,
+            details={"method": request.method, "route": route},
+        )
+    )

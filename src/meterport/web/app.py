@@ -9,11 +9,12 @@ from starlette.responses import JSONResponse, Response
 
 from meterport import __version__
 from meterport.bootstrap import Services
+from meterport.domain.access_errors import Forbidden
 from meterport.services.open_export import Verified
 from meterport.services.readiness import readiness
 from meterport.settings import Settings, environment_of
 from meterport.web import contract, docs, errors, events, exports, meters, operations, readings
-from meterport.web.access import authenticated
+from meterport.web.access import authenticated, refused
 from meterport.web.contract_docs import DESCRIPTION
 from meterport.web.doc_parts import SECURITY_SCHEME, with_nulls
 from meterport.web.edge import LOOPBACK_HOSTS, Edge
@@ -57,6 +58,7 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
         presence=services.presence,
     )
     errors.install(app)
+    app.add_exception_handler(Forbidden, refused)
     for router in GUARDED:
         app.include_router(router, dependencies=[Depends(authenticated)])
     app.include_router(operations.probes)

@@ -3,6 +3,7 @@
 import json
 import uuid
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
@@ -16,6 +17,7 @@ from meterport.domain.errors import InvalidRequest, ServiceUnavailable
 from meterport.domain.jobs import Job, JobStatus
 from meterport.domain.period import iso_utc, to_the_second
 from meterport.services.find_job import find_job, sees
+from meterport.services.hand_out import record_download
 from meterport.services.name_file import filename, media_type
 from meterport.services.open_export import (
     Verified,
@@ -27,7 +29,7 @@ from meterport.services.open_export import (
 from meterport.services.submit_export import read_request, submit_export
 from meterport.web import contract_docs as docs
 from meterport.web.access import MayExport, MayRead, authenticated
-from meterport.web.download import file_response, may_be_redirected, redirect_response
+from meterport.web.download import FileResponse, file_response, may_be_redirected, redirect_response
 from meterport.web.errors import InvalidJson, UnsupportedMediaType
 from meterport.web.watch import Watch, wait_asked_for
 
@@ -153,10 +155,12 @@ def download_export(
     services: ServicesOf,
     verified: Annotated[Verified, Depends(verified_of)],
 ) -> Response:
+    unerased = services.unerased()
     job = find_job(plain_id(job_id), access, jobs=services.jobs)
     if job is None:
         return not_found(job_id)
     file = downloadable_file(job)
+    record = partial(record_download, job, file, access, jobs=services.jobs, audit=services.audit)
     named = {
         "filename": filename(job.request),
         "media_type": media_type(job.request),
@@ -164,10 +168,11 @@ def download_export(
     if may_be_redirected(request):
         link = link_to_export(file, objects=services.objects, **named)
         if link is not None:
+            record(redirected=True)
             return redirect_response(link, file, expires_at=job.expires_at)
     pieces = services.jobs.pieces(job)
     opened = open_export(file, pieces, objects=services.objects, verified=verified)
-    return file_response(
+    response = file_response(
         request,
         opened,
         file,
@@ -175,7 +180,12 @@ def download_export(
         last_modified=job.updated_at,
         expires_at=job.expires_at,
         is_verified=not services.objects.is_remote,
+        check=partial(unerased.check, job.id),
     )
+    if isinstance(response, FileResponse) and request.method == "GET":
+        with response.closed_on_failure():
+            record(part=(response.part.first, response.part.end))
+    return response
 
 
 def status_body(job: Job) -> dict[str, Any]:

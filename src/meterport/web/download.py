@@ -7,7 +7,8 @@ RFC 9530 (Repr-Digest); RFC 8594 (Sunset).
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
@@ -46,15 +47,29 @@ class FileResponse(Response):
         status: int,
         headers: Mapping[str, str],
         *,
+        check: Callable[[], None],
         sha256: str | None = None,
     ) -> None:
-        """`sha256`: what the whole file has to have; its last chunk is sent only if it has."""
+        """`sha256`: what the whole file has to have; its last chunk is sent only if it has.
+
+        `check` is called before each chunk goes, and raises where it may not.
+        """
         super().__init__(
             None, status, headers={**headers, "Content-Length": str(part.end - part.first)}
         )
         self._file = file
-        self._part = part
+        self.part = part
+        self._check = check
         self._sha256 = sha256
+
+    @contextmanager
+    def closed_on_failure(self) -> Iterator[None]:
+        """For what has to be done before it is sent."""
+        try:
+            yield
+        except BaseException:
+            self._file.close()
+            raise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._file:
@@ -70,11 +85,11 @@ class FileResponse(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_part(self, send: Send) -> None:
-        await to_thread.run_sync(self._file.seek, self._part.first)
-        left = self._part.end - self._part.first
+        await to_thread.run_sync(self._file.seek, self.part.first)
+        left = self.part.end - self.part.first
         digest = hashlib.sha256()
         while left > 0:
-            chunk = await to_thread.run_sync(self._file.read, min(left, CHUNK_BYTES))
+            chunk = await to_thread.run_sync(self._chunk, min(left, CHUNK_BYTES))
             if not chunk:
                 raise OSError("the file became shorter while it was sent")
             left -= len(chunk)
@@ -82,6 +97,11 @@ class FileResponse(Response):
             if not left and self._sha256 not in (None, digest.hexdigest()):
                 raise OSError("the file in the store is not the one that was written")
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    def _chunk(self, size: int) -> bytes:
+        chunk = self._file.read(size)
+        self._check()
+        return chunk
 
 
 def file_response(
@@ -94,6 +114,7 @@ def file_response(
     last_modified: datetime,
     expires_at: datetime | None,
     is_verified: bool,
+    check: Callable[[], None],
 ) -> Response:
     """200, 206, 304 or 416. Takes over `opened` and closes it."""
     etag = _etag(file)
@@ -118,9 +139,9 @@ def file_response(
         return error_response(error, request_id(request), {"Content-Range": f"bytes */{size}"})
     if part is None:
         sha256 = None if is_verified else file.sha256
-        return FileResponse(opened, Part(0, size), 200, headers, sha256=sha256)
+        return FileResponse(opened, Part(0, size), 200, headers, check=check, sha256=sha256)
     headers["Content-Range"] = f"bytes {part.first}-{part.end - 1}/{size}"
-    return FileResponse(opened, part, 206, headers)
+    return FileResponse(opened, part, 206, headers, check=check)
 
 
 def may_be_redirected(request: Request) -> bool:

@@ -115,7 +115,7 @@ def error_response(
 
 
 def install(app: FastAPI) -> None:
-    app.add_exception_handler(MeterportError, _meterport_error)
+    app.add_exception_handler(MeterportError, meterport_error)
     app.add_exception_handler(HTTPException, _framework_error)
     app.add_exception_handler(RequestValidationError, _parameter_error)
 
@@ -124,7 +124,7 @@ def request_id(request: Request) -> str:
     return str(request.scope.get("meterport.request_id", ""))
 
 
-async def _meterport_error(request: Request, error: Exception) -> Response:
+async def meterport_error(request: Request, error: Exception) -> Response:
     known = error if isinstance(error, MeterportError) and error.code in STATUS else None
     if known is None:
         log.error("request_crashed", request_id=request_id(request), exc_info=error)

@@ -17,9 +17,11 @@ from meterport.domain.jobs import Job, Phase, Submission
 from meterport.domain.options import WORDS, Compression
 from meterport.domain.wall_times import instant_of
 from meterport.domain.words import one_of, true_or_false
+from meterport.services.cancel_export import cancel_export
 from meterport.services.delete_export import delete_export
 from meterport.services.estimate_export import estimate_export
 from meterport.services.find_job import find_job
+from meterport.services.hand_out import hand_out_manifest
 from meterport.services.read_export import Asked, read_export
 from meterport.services.read_manifest import read_manifest
 from meterport.services.rerun_export import rerun_export
@@ -144,16 +146,20 @@ async def detail(
 def delete(access: MayExport, job_id: str, services: ServicesOf) -> Response:
     delete_export(
         asked_job(job_id, services, access).id,
+        access,
         jobs=services.jobs,
         history=services.history,
         objects=services.objects,
+        audit=services.audit,
     )
     return Response(status_code=204)
 
 
 @router.post("/{job_id}/cancel", **docs.CANCEL)
 def cancel(access: MayExport, job_id: str, services: ServicesOf) -> Response:
-    return _shown(services.jobs.cancel(asked_job(job_id, services, access).id), services)
+    job = asked_job(job_id, services, access)
+    called_off = cancel_export(job.id, access, jobs=services.jobs, audit=services.audit)
+    return _shown(called_off, services)
 
 
 @router.post("/{job_id}/rerun", status_code=202, **docs.RERUN)
@@ -179,11 +185,15 @@ def rerun(
 
 @router.get("/{job_id}/manifest", **docs.MANIFEST)
 def manifest(access: MayRead, job_id: str, request: Request, services: ServicesOf) -> Response:
+    unerased = services.unerased()
     job = asked_job(job_id, services, access)
-    pieces = read_manifest(job, services.jobs.manifests(job))
-    return StreamingResponse(
-        iter(()) if request.method == "HEAD" else pieces, media_type="application/json"
+    if request.method == "HEAD":
+        read_manifest(job, services.jobs.manifests(job))
+        return StreamingResponse(iter(()), media_type="application/json")
+    pieces = hand_out_manifest(
+        job, access, jobs=services.jobs, audit=services.audit, unerased=unerased
     )
+    return StreamingResponse(pieces, media_type="application/json")
 
 
 add_twins(router)

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse, Response
 
+from meterport.domain.audit import Action, Deed, Sought
 from meterport.domain.completeness import MOST_GAPS, for_people
 from meterport.domain.errors import InvalidColumns, InvalidRequest, SmartMeterNotFound, shown
 from meterport.domain.exports import check_smart_meter_id
@@ -19,9 +20,11 @@ from meterport.services.find_meters import find_meters
 from meterport.services.preview import Bucket, preview
 from meterport.services.read_manifest import days_of
 from meterport.services.refresh_meters import refresh_meters
+from meterport.services.unerased import UnerasedMeter
 from meterport.web import meters_docs as docs
-from meterport.web.access import MayRead
-from meterport.web.contract import ServicesOf
+from meterport.web.access import MayAdminister, MayRead
+from meterport.web.audit_docs import OF_METER_AUDIT
+from meterport.web.contract import ServicesOf, services_of
 from meterport.web.paging import PARAMETERS, page_of, paged
 from meterport.web.reading_places import place_to_read
 from meterport.web.routes import add_twins
@@ -69,12 +72,17 @@ def get_meter(request: Request, services: ServicesOf, meter: KnownMeter) -> Resp
 
 @router.get("/{smart_meter_id}/coverage", **docs.COVERAGE)
 def get_coverage(
-    request: Request, services: ServicesOf, meter: KnownMeter, place: ReadingPlace
+    access: MayRead,
+    request: Request,
+    services: ServicesOf,
+    meter: KnownMeter,
+    place: ReadingPlace,
 ) -> Response:
     parameters = parameters_of(request, ("start", "end", "timezone"))
     zone = check_zone(parameters.get("timezone", "UTC"))
     bounds = (_instant(parameters, "start"), _instant(parameters, "end"))
     period = coverage_period(meter, *bounds)
+    unerased = UnerasedMeter(meter.smart_meter_id, erasures=services.erasures)
     counted = coverage(meter, period, zone, source=services.source_in_small_frames)
     about, kwh = counted.about, counted.about.energy_kwh.get(meter.smart_meter_id)
     body = about.told() | {
@@ -82,25 +90,64 @@ def get_coverage(
         "gaps": [_without_id(gap.as_json()) for gap in about.gaps[:MOST_GAPS]],
         "days": [_without_id(day.as_json()) for day in days_of(counted)],
     }
+    _record(request, Deed(Action.COVERAGE_READ, access, [meter.smart_meter_id], rows=about.present))
+    unerased.check()
     return JSONResponse(_of(meter, period) | body)
 
 
 @router.get("/{smart_meter_id}/preview", **docs.PREVIEW)
 def get_preview(
-    request: Request, services: ServicesOf, meter: KnownMeter, place: ReadingPlace
+    access: MayRead,
+    request: Request,
+    services: ServicesOf,
+    meter: KnownMeter,
+    place: ReadingPlace,
 ) -> Response:
     parameters = parameters_of(request, ("start", "end", "column", "points"))
     column = _column(parameters.get("column", VALUE_COLUMNS[0]))
     points = _points(parameters.get("points"))
     start, end = _instant(parameters, "start"), _instant(parameters, "end")
     period = Period(start or meter.first, end or meter.end)
+    unerased = UnerasedMeter(meter.smart_meter_id, erasures=services.erasures)
     found = preview(meter, period, column, points, source=services.source_in_small_frames)
     body = {
         "column": column,
         "step_s": found.step_s,
         "buckets": [_bucket(bucket) for bucket in found.buckets],
     }
+    rows = sum(bucket.readings for bucket in found.buckets)
+    _record(request, Deed(Action.PREVIEW_READ, access, [meter.smart_meter_id], rows=rows))
+    unerased.check()
     return JSONResponse(_of(meter, period) | body)
+
+
+@router.get("/{smart_meter_id}/audit", **OF_METER_AUDIT)
+def get_audit(
+    access: MayAdminister, smart_meter_id: str, request: Request, services: ServicesOf
+) -> Response:
+    """Also of a meter without readings: of an erased one it is told too who received them."""
+    page = page_of(parameters_of(request, PARAMETERS), parts=1)
+    wanted = check_smart_meter_id(smart_meter_id)
+    if wanted not in access.meters:
+        raise SmartMeterNotFound(wanted)
+    before = _seq(page.after[0]) if page.after else None
+    found = services.audit.page(Sought(smart_meter_id=wanted), limit=page.limit, before=before)
+    next_key = None if found.next_seq is None else (str(found.next_seq),)
+    return paged(request, [seen.as_json() for seen in found.entries], next_key=next_key)
+
+
+def _record(request: Request, deed: Deed) -> None:
+    """Before the answer goes out; a HEAD gets none."""
+    if request.method != "HEAD":
+        services_of(request).audit.record(deed)
+
+
+def _seq(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise InvalidRequest(
+            "cursor is none that this list gave; leave it out to begin with the first page"
+        )
+    return int(text)
 
 
 def _summary(meter: MeterSummary) -> dict[str, object]:

@@ -122,7 +122,7 @@ _PREVIEW = _OF_TWO_DAYS | {
     ],
 }
 _PARAMETER = {"INVALID_REQUEST": "unknown parameter 'ends'; did you mean end? known: start, end"}
-_OF_METER = {
+OF_METER = {
     "SMART_METER_NOT_FOUND": "Smart meter with ID '999' not found",
     "INVALID_SMART_METER_ID": "smart_meter_id must be 1 to 64 letters, digits or . _ : - "
     "and begin with a letter or digit, not '=1'",
@@ -137,7 +137,7 @@ _OF_READINGS = {
 }
 
 
-def _route(name: str, summary: str, parameters: list[Any], responses: Answers) -> dict[str, Any]:
+def route(name: str, summary: str, parameters: list[Any], responses: Answers) -> dict[str, Any]:
     return {
         "operation_id": name,
         "summary": summary,
@@ -147,7 +147,7 @@ def _route(name: str, summary: str, parameters: list[Any], responses: Answers) -
     }
 
 
-def _asked(name: str, description: str, **schema: object) -> dict[str, Any]:
+def asked(name: str, description: str, **schema: object) -> dict[str, Any]:
     return {
         "name": name,
         "in": "query",
@@ -157,16 +157,16 @@ def _asked(name: str, description: str, **schema: object) -> dict[str, Any]:
     }
 
 
-_START = _asked("start", "The first instant", format="date-time")
-_END = _asked("end", "The first instant that does not belong to it", format="date-time")
+_START = asked("start", "The first instant", format="date-time")
+_END = asked("end", "The first instant that does not belong to it", format="date-time")
 
-LIST = _route(
+LIST = route(
     "list_meters",
     "The meters, in order of their ids",
     [
-        _asked("search", "What the ids begin with"),
-        _asked("limit", "Entries of a page", type="integer", minimum=1, maximum=200, default=50),
-        _asked("cursor", "next_cursor of the page before"),
+        asked("search", "What the ids begin with"),
+        asked("limit", "Entries of a page", type="integer", minimum=1, maximum=200, default=50),
+        asked("cursor", "next_cursor of the page before"),
     ],
     {
         200: answer(
@@ -181,7 +181,7 @@ LIST = _route(
         ),
     },
 )
-DETAIL = _route(
+DETAIL = route(
     "get_meter",
     "A meter: its first and last reading, and how many there are",
     [],
@@ -190,18 +190,18 @@ DETAIL = _route(
             Meter, "As the readings of source_version are", meter=_ENTRY | {"source_version": 4}
         ),
         **refusals(
-            _OF_METER
+            OF_METER
             | {name: _OF_READINGS[name] for name in ("SOURCE_UNAVAILABLE", "SOURCE_DATA_INVALID")}
         ),
     },
 )
-COVERAGE = _route(
+COVERAGE = route(
     "get_coverage",
     "How complete a meter's readings are",
     [
         _START,
         _END,
-        _asked("timezone", "Whose days", default="UTC"),
+        asked("timezone", "Whose days", default="UTC"),
     ],
     {
         200: answer(
@@ -210,7 +210,7 @@ COVERAGE = _route(
             coverage=_COVERAGE,
         ),
         **refusals(
-            _OF_METER
+            OF_METER
             | _OF_READINGS
             | {
                 "INVALID_TIMEZONE": "timezone 'Europe/Berln' is not known; "
@@ -219,14 +219,14 @@ COVERAGE = _route(
         ),
     },
 )
-PREVIEW = _route(
+PREVIEW = route(
     "get_preview",
     "A meter's readings in few points, for a chart",
     [
         _START,
         _END,
-        _asked("column", "Of which value", enum=list(VALUE_COLUMNS), default=VALUE_COLUMNS[0]),
-        _asked("points", "Buckets at most", type="integer", minimum=10, maximum=2_000, default=300),
+        asked("column", "Of which value", enum=list(VALUE_COLUMNS), default=VALUE_COLUMNS[0]),
+        asked("points", "Buckets at most", type="integer", minimum=10, maximum=2_000, default=300),
     ],
     {
         200: answer(
@@ -235,7 +235,7 @@ PREVIEW = _route(
             preview=_PREVIEW,
         ),
         **refusals(
-            _OF_METER
+            OF_METER
             | _OF_READINGS
             | {"INVALID_COLUMNS": "column 'energy' is not known; did you mean energy_kwh?"}
         ),

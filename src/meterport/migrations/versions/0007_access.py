@@ -8,6 +8,7 @@ revision = "0007"
 down_revision = "0006"
 
 JOB_ID = sa.String(36).with_variant(UUID(as_uuid=False), "postgresql")
+BY_BYTES = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 APPEND_ONLY = ("audit", "audit_meters")
 
 
@@ -38,13 +39,13 @@ def upgrade() -> None:
     op.create_table(
         "audit",
         sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("at", sa.String, nullable=False),
+        sa.Column("at", BY_BYTES, nullable=False),
         sa.Column("owner", sa.String, nullable=False),
         sa.Column("key_id", sa.String, nullable=False),
         sa.Column("action", sa.String, nullable=False),
         sa.Column("result", sa.String, nullable=False),
         sa.Column("job_id", sa.String),
-        sa.Column("meters_sha256", sa.String),
+        sa.Column("meters_sha256", BY_BYTES),
         sa.Column("rows", sa.BigInteger),
         sa.Column("bytes", sa.BigInteger),
         sa.Column("request_id", sa.String, nullable=False),
@@ -52,10 +53,11 @@ def upgrade() -> None:
         sa.Column("sha256", sa.String, nullable=False),
     )
     op.create_index("audit_by_meters", "audit", ["meters_sha256", "seq"])
+    op.create_index("audit_by_job", "audit", ["job_id", "seq"])
     op.create_table(
         "audit_meters",
-        sa.Column("meters_sha256", sa.String, primary_key=True),
-        sa.Column("smart_meter_id", sa.String, primary_key=True),
+        sa.Column("meters_sha256", BY_BYTES, primary_key=True),
+        sa.Column("smart_meter_id", BY_BYTES, primary_key=True),
     )
     op.create_index("audit_meters_by_meter", "audit_meters", ["smart_meter_id"])
     _forbid_changes()

@@ -1,0 +1,260 @@
+"""R29: a meter is erased while it is exported, downloaded, looked at and imported again.
+
+Exports of it alone and of fleets, in parts, in every format, are finished, at work and waiting.
+Afterwards no file of the home holds a value of it, as it is or packed; nothing that is asked for
+has one; its downloads answer 410 and its unfinished exports have failed. The audit log has its id,
+and verifies. What was imported again counts as erased if its version is older than the erasure's.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from meterport.bootstrap import connect, erase
+from meterport.cli_backup import backed_up
+from meterport.domain.audit import Action, Sought
+from meterport.domain.exports import ExportRequest
+from meterport.domain.jobs import Job, JobStatus
+from meterport.domain.options import Compression, ExportOptions, Layout
+from meterport.encoders import FORMATS
+from meterport.restore import restore
+from meterport.services.verify_audit import verify_audit
+from tests import make
+from tests.chaos.erased import PERIOD, Readings, places_of
+from tests.chaos.harness import Chaos, Zygote, gone, kill, wait_until, zygote
+from tests.chaos.lone_api import LoneApi
+from tests.chaos.looks import ENERGY
+
+pytestmark = pytest.mark.promise("R29")
+
+WORKERS = 2
+WARM = {"job_lease_s": 2, "job_retry_s": 0.01, "part_rows": 1440}
+OTHERS = ("A1", "Z1")
+PATHS = (
+    "/api/exports/{job}",
+    "/api/exports/{job}/manifest",
+    "/api/export/download/{job}",
+    "/api/export/status/{job}",
+    "/api/meters/{meter}/coverage",
+    "/api/meters/{meter}/preview",
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client got; `begun` on the clock of time.monotonic."""
+
+    path: str
+    begun: float
+    status: int
+    body: bytes
+
+
+@dataclass
+class Clients:
+    """They ask for all that tells of a meter, until they are stopped."""
+
+    port: int
+    meter: str
+    jobs: Sequence[Job]
+    chance: random.Random
+    answers: list[Answer] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        threads = [threading.Thread(target=self._ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+
+    def _ask(self) -> None:
+        base_url = f"http://127.0.0.1:{self.port}"
+        with httpx2.Client(base_url=base_url, trust_env=False, timeout=30) as http:
+            while not self._stop.is_set():
+                job = self.chance.choice(self.jobs)
+                path = self.chance.choice(PATHS).format(job=job.id, meter=self.meter)
+                begun = time.monotonic()
+                try:
+                    answer = http.get(path)
+                except httpx2.HTTPError:
+                    continue  # cut off, as it may be
+                self.answers.append(Answer(path, begun, answer.status_code, answer.content))
+
+
+class Race:
+    """One meter at a time is erased from a home where workers and an API are at work."""
+
+    def __init__(self, chaos: Chaos, home: make.Home, processes: Zygote, api: LoneApi) -> None:
+        self._chaos = chaos
+        self._home = home
+        self._processes = processes
+        self._api = api
+        self._number = 0
+        self.erased: list[Readings] = []
+
+    def run(self, backup: Path | None = None) -> None:
+        self._number += 1
+        meter, chance = f"G{self._number}", self._chaos.random
+        first, again = (Readings.drawn(meter, chance) for _ in range(2))
+        self._home.load(first.frame)
+        finished = [self._ask(first) for _ in range(3)]
+        self._home.work()
+        if backup is not None:
+            backed_up(self._home.settings, backup, as_json=False)
+        with self._working():
+            jobs = [*finished, *(self._ask(first) for _ in range(4))]
+            clients = Clients(self._api.port, meter, jobs, random.Random(chance.random()))  # noqa: S311
+            with clients.asking():
+                time.sleep(chance.uniform(0, 0.6))
+                version = self._erased_beside_an_import(first, again)
+                returned = time.monotonic()
+                self._look_at_jobs(jobs)
+                self._wait_for_attempts(first)
+        self._look_at_answers(clients, first, returned)
+        self._look(first, again, version)
+        self._chaos.count(erasures=1, exports=len(jobs), answers=len(clients.answers))
+
+    def _ask(self, readings: Readings) -> Job:
+        """Alone, or between others."""
+        chance = self._chaos.random
+        format_ = chance.choice(list(FORMATS))
+        named = {
+            "compression": chance.choice([Compression.NONE, Compression.GZIP, Compression.ZSTD]),
+            "options": ENERGY if format_ == "xml" else ExportOptions(),
+        }
+        fleet = chance.choice([(), (OTHERS[0], readings.meter, OTHERS[1])])
+        if fleet and named["compression"] is Compression.NONE and chance.random() < 0.3:
+            named["options"] = replace(named["options"], layout=Layout.FILE_PER_METER)  # type: ignore[type-var]
+        if fleet:
+            request = ExportRequest.of_fleet(fleet, PERIOD, format_, **named)  # type: ignore[arg-type]
+        else:
+            request = ExportRequest(readings.meter, PERIOD, format_, **named)  # type: ignore[arg-type]
+        return self._home.submit(replace(request, label=readings.label))
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        data = self._home.settings.data
+        pids = [self._processes.start("worker", data, settings=WARM) for _ in range(WORKERS)]
+        try:
+            yield
+        finally:
+            for pid in pids:
+                kill(pid)
+                gone(pid)
+
+    def _erased_beside_an_import(self, first: Readings, again: Readings) -> int:
+        """The version that the erasure made; perhaps the meter is sent again at the same time."""
+        late = self._chaos.random.uniform(0, 0.2)
+        importing = threading.Timer(late, self._home.load, [again.frame])
+        if self._chaos.random.random() < 0.5:
+            importing.start()
+        try:
+            erase(self._home.services, first.meter)
+        finally:
+            if importing.is_alive():
+                importing.join()
+        (entry,) = self._entries(first.meter, Action.METER_ERASED)
+        return entry
+
+    def _entries(self, meter: str, action: Action) -> list[int]:
+        """The versions that they made."""
+        page = self._home.services.audit.page(Sought(smart_meter_id=meter), limit=10_000)
+        told = [seen.as_json() for seen in page.entries if seen.entry.action == action]
+        return [int(each["details"]["version"]) for each in told]  # type: ignore[index]
+
+    def _look_at_jobs(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            now = self._home.services.jobs.get(job.id)
+            assert now is not None
+            ended = now.status is not JobStatus.PENDING
+            self._chaos.expect(ended, f"{job.id} is unfinished, and not called off")
+            self._chaos.expect(now.label is None if hasattr(now, "label") else True, "a label")
+            status = self._api.http.get(f"/api/export/download/{job.id}").status_code
+            right = 410 if now.status is JobStatus.COMPLETED else 409
+            self._chaos.expect(status == right, f"{job.id}, {now.status}: answer {status}")
+
+    def _wait_for_attempts(self, first: Readings) -> None:
+        """Those at work notice within a beat of theirs; what they write until then goes too."""
+        try:
+            wait_until(
+                lambda: not places_of([first], self._home.settings.data),
+                every_s=0.1,
+                within_s=min(20, self._chaos.patience_s),
+            )
+        except AssertionError:
+            left = places_of([first], self._home.settings.data)
+            self._chaos.found.append(f"values of {first.meter} are in {left}")
+
+    def _look_at_answers(self, clients: Clients, first: Readings, returned: float) -> None:
+        for answer in clients.answers:
+            if answer.begun > returned and first.is_in(answer.body):
+                self._chaos.found.append(f"{answer.path} told of {first.meter}: {answer.status}")
+
+    def _look(self, first: Readings, again: Readings, version: int) -> None:
+        erased = [first]
+        if any(imported < version for imported in self._entries_of_imports(again)):
+            erased.append(again)
+            self._chaos.count(imports_erased=1)
+        self.erased += erased
+        left = places_of(erased, self._home.settings.data)
+        self._chaos.expect(not left, f"values of {first.meter} are in {left}")
+        verdict = verify_audit(self._home.services.audit)
+        self._chaos.expect(verdict.fault is None, f"the audit log: {verdict.fault}")
+
+    def _entries_of_imports(self, again: Readings) -> list[int]:
+        """Of the second import, if there was one: the first is the oldest entry."""
+        return self._entries(again.meter, Action.READINGS_IMPORTED)[:-1]
+
+
+def race(chaos: Chaos, folder: Path, *, rounds: int) -> None:
+    home = make.home(folder / "home", part_rows=WARM["part_rows"])
+    for meter in OTHERS:
+        home.load(Readings.drawn(meter, chaos.random).frame)
+    backup = folder / "backup"
+    with zygote(folder) as processes, closing(LoneApi(processes, home)) as api, api.running():
+        racing = Race(chaos, home, processes, api)
+        for n in range(rounds):
+            racing.run(backup if n == rounds // 2 else None)
+            if chaos.found:
+                return
+    restore_and_look(chaos, home, backup, racing.erased)
+
+
+def restore_and_look(
+    chaos: Chaos, home: make.Home, backup: Path, erased: Sequence[Readings]
+) -> None:
+    home.services.close()
+    before = places_of(erased, backup)
+    chaos.expect(bool(before), "the search finds nothing where values are")
+    restore(home.settings, backup, replace=True)
+    left = places_of(erased, home.settings.data)
+    chaos.expect(not left, f"restored, and values of erased meters are in {left}")
+    services = connect(home.settings)
+    chaos.expect(verify_audit(services.audit).fault is None, "the restored audit log is broken")
+    last = erased[-1].meter
+    seen = services.audit.page(Sought(smart_meter_id=last), limit=1).entries
+    chaos.expect(
+        not seen or seen[0].entry.action == Action.METER_ERASED, f"{last} is not erased again"
+    )
+    services.close()
+    chaos.count(restores=1)
+
+
+@pytest.mark.timeout(3600)
+def test_an_erased_meter_is_nowhere(chaos: Chaos, tmp_path: Path) -> None:
+    race(chaos, tmp_path, rounds=chaos.size(4, full=150))
+
+    assert chaos.found == []
