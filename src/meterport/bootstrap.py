@@ -21,6 +21,7 @@ from meterport.adapters.sql_job_archive import SqlJobArchive
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_keys import SqlKeys
 from meterport.adapters.sql_leases import SqlLeases
+from meterport.adapters.sql_links import SqlLinks
 from meterport.adapters.sql_meters import SqlMeters
 from meterport.adapters.sql_presence import SqlPresence
 from meterport.adapters.sql_schema import REVISIONS, check, revision, upgrade
@@ -44,7 +45,7 @@ from meterport.ports import (
     Space,
     Wakeups,
 )
-from meterport.ports.access import Keys
+from meterport.ports.access import Keys, Links
 from meterport.ports.history import History
 from meterport.ports.overview import Disk, JobCounts, MeterPages, Presence, Uploads
 from meterport.services.choose_meters import Limits
@@ -71,6 +72,7 @@ class Services:
     archive: JobArchive
     history: History
     keys: Keys
+    links: Links
     leases: Leases
     presence: Presence
     dispatcher: Dispatcher
@@ -152,6 +154,7 @@ def _connected(settings: Settings, database: Database) -> Services:
         archive=SqlJobArchive(database),
         history=SqlHistory(database),
         keys=SqlKeys(database),
+        links=SqlLinks(database),
         leases=SqlLeases(database),
         presence=SqlPresence(database),
         dispatcher=_dispatcher(settings, database),

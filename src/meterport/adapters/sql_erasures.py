@@ -18,6 +18,7 @@ from sqlalchemy import (
 from meterport.adapters.sql_database import Database, db_now
 from meterport.adapters.sql_job_parts import chunks, end_parts, forget_parts, lock_pending
 from meterport.adapters.sql_job_rows import NO_LEASE, failed_with
+from meterport.adapters.sql_links import drop_links
 from meterport.adapters.sql_manifests import drop_manifests
 from meterport.adapters.sql_tables import erasures, job_meters, jobs, leases
 from meterport.domain.errors import ExportCancelled
@@ -87,6 +88,7 @@ def _call_off(connection: Connection, of_it: ColumnElement[bool]) -> None:
         update(jobs).where(of_it, jobs.c.status == JobStatus.COMPLETED).values(expires_at=db_now())
     )
     drop_manifests(connection, of_it)
+    drop_links(connection, of_it)
     # What a user wrote of the meter may name who lives there.
     connection.execute(update(jobs).where(of_it).values(label=None))
     connection.execute(

@@ -18,6 +18,7 @@ from meterport.adapters.sql_tables import (
     job_parts,
     jobs,
     leases,
+    links,
 )
 from meterport.domain.exports import FLEET, ExportFile
 from meterport.domain.jobs import Job, JobId, JobStatus, Lane
@@ -114,7 +115,7 @@ class SqlJobArchive:
         with self._database.write() as connection:
             of_them = idempotency_keys.c.job_id.in_(ids)
             connection.execute(delete(idempotency_keys).where(or_(spent, of_them)))
-            for table in (job_meters, job_parts, job_manifests):
+            for table in (job_meters, job_parts, job_manifests, links):
                 connection.execute(delete(table).where(table.c.job_id.in_(ids)))
             connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))
         return len(ids)

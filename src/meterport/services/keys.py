@@ -1,14 +1,5 @@
-"""API keys: made, shown once, told again by their digest, ended.
+"""API keys: made, shown once, told again by their digest, ended. See services/tokens."""
 
-Form:   `mp_{id}_{secret}`; 12 letters and digits, and 256 random bits in base64url.
-Stored: the id and the SHA-256 of the secret, which at that length no guessing finds again.
-"""
-
-import hashlib
-import hmac
-import re
-import secrets
-import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,12 +8,10 @@ from meterport.domain.access import Access, Key, Meters, check_owner, scopes_of
 from meterport.domain.access_errors import InvalidKey, KeyNotFound, Unauthenticated
 from meterport.domain.errors import shown
 from meterport.ports.access import Keys
+from meterport.services.tokens import Token
 
-ID_LETTERS, ID_LENGTH = string.ascii_lowercase + string.digits, 12
-SECRET_BYTES = 32
+PREFIX = "mp"
 OVERLAP = timedelta(hours=24)
-_KEY = re.compile(r"mp_(?P<id>[a-z0-9]{12})_(?P<secret>[A-Za-z0-9_-]{43})", re.ASCII)
-_NOBODYS = hashlib.sha256(secrets.token_bytes(SECRET_BYTES)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -43,16 +32,17 @@ def create_key(
     valid_for: timedelta | None = None,
 ) -> NewKey:
     """Without an owner it is one of its own. Raises InvalidKey."""
-    key_id = "".join(secrets.choice(ID_LETTERS) for _ in range(ID_LENGTH))
+    token = Token.new(PREFIX)
     key = Key(
-        key_id,
-        key_id if owner is None else check_owner(owner),
+        token.id,
+        token.id if owner is None else check_owner(owner),
         scopes_of(scopes),
         Meters(tuple(dict.fromkeys(meters))),
         created_at=now,
         expires_at=_end(now, valid_for),
     )
-    return _added(key, keys)
+    keys.add(key, secret_sha256=token.sha256)
+    return NewKey(key, token.text)
 
 
 def rotate_key(key_id: str, *, keys: Keys, now: datetime, overlap: timedelta = OVERLAP) -> NewKey:
@@ -96,21 +86,13 @@ def authenticate(header: str | None, *, keys: Keys, now: datetime) -> Access:
     scheme, _, text = (header or "").partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthenticated("this service needs a key: add the header Authorization: Bearer KEY")
-    said = _KEY.fullmatch(text.strip())
-    found = None if said is None else keys.find(said["id"])
-    digest = _digest("" if said is None else said["secret"])
-    # Compared in any case, so that an id that there is takes no longer than one that there is not.
-    is_same = hmac.compare_digest(digest, _NOBODYS if found is None else found[1])
+    token = Token.read(PREFIX, text.strip())
+    found = keys.find(token.id)
+    is_same = token.is_known_as(None if found is None else found[1])
     if found is None or not is_same or not found[0].is_alive(now):
         raise Unauthenticated("the key is unknown, revoked or has expired; ask for another")
     keys.used(found[0].id)
     return found[0].access
-
-
-def _added(key: Key, keys: Keys) -> NewKey:
-    secret = secrets.token_urlsafe(SECRET_BYTES)
-    keys.add(key, secret_sha256=_digest(secret))
-    return NewKey(key, f"mp_{key.id}_{secret}")
 
 
 def _end(now: datetime, valid_for: timedelta | None) -> datetime | None:
@@ -118,7 +100,3 @@ def _end(now: datetime, valid_for: timedelta | None) -> datetime | None:
         return None if valid_for is None else now + valid_for
     except OverflowError as error:
         raise InvalidKey("the key would expire after the year 9999; leave the days out") from error
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()

@@ -12,7 +12,17 @@ from meterport.bootstrap import Services
 from meterport.services.open_export import Verified
 from meterport.services.readiness import readiness
 from meterport.settings import Settings, environment_of
-from meterport.web import contract, docs, errors, events, exports, meters, operations, readings
+from meterport.web import (
+    contract,
+    docs,
+    errors,
+    events,
+    exports,
+    links,
+    meters,
+    operations,
+    readings,
+)
 from meterport.web.access import authenticated
 from meterport.web.contract_docs import DESCRIPTION
 from meterport.web.doc_parts import SECURITY_SCHEME, with_nulls
@@ -25,11 +35,13 @@ GUARDED = (
     exports.router,
     exports.of_meter,
     events.router,
+    links.router,
     meters.router,
     readings.router,
     operations.router,
 )
-ROUTERS = (*GUARDED, operations.probes)
+OPEN = (links.used, operations.probes)
+ROUTERS = (*GUARDED, *OPEN)
 
 
 def create_app(services: Services, settings: Settings) -> FastAPI:
@@ -57,8 +69,8 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
     errors.install(app)
     for router in GUARDED:
         app.include_router(router, dependencies=[Depends(authenticated)])
-    app.include_router(operations.probes)
-    app.include_router(docs.router)
+    for router in (*OPEN, docs.router):
+        app.include_router(router)
     for path, route in (("/", index), ("/openapi.json", openapi_json)):
         app.add_api_route(path, route, methods=["GET", "HEAD"], include_in_schema=False)
     uploads = {readings.PATH: settings.max_upload_bytes}

@@ -80,6 +80,7 @@ def watch_of(request: Request) -> Watch:
 WatchOf = Annotated[Watch, Depends(watch_of)]
 Prefer = Annotated[str | None, Header(description="`wait=20`: answer when it has ended.")]
 ServicesOf = Annotated[Services, Depends(services_of)]
+VerifiedOf = Annotated[Verified, Depends(verified_of)]
 JsonObject = Annotated[dict[str, object], Depends(json_object)]
 
 
@@ -147,11 +148,14 @@ def download_export(
     job_id: str,
     request: Request,
     services: ServicesOf,
-    verified: Annotated[Verified, Depends(verified_of)],
+    verified: VerifiedOf,
 ) -> Response:
     job = find_job(plain_id(job_id), access, jobs=services.jobs)
-    if job is None:
-        return not_found(job_id)
+    return not_found(job_id) if job is None else sent_file(request, job, services, verified)
+
+
+def sent_file(request: Request, job: Job, services: Services, verified: Verified) -> Response:
+    """The job's file, for whoever may have it. Raises what is wrong with it."""
     file = downloadable_file(job)
     named = {
         "filename": filename(job.request),

@@ -206,27 +206,30 @@ def _file(description: str) -> dict[str, Any]:
     return {"description": description, "content": content | shown}
 
 
+FILE_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: _file("The whole file, with ETag, Repr-Digest and Accept-Ranges"),
+    206: _file("The range that was asked for"),
+    304: {"description": "If-None-Match names the file's ETag"},
+    307: {
+        "description": "The object store sends the file, where METERPORT_DOWNLOADS=redirect; "
+        "Location is a secret, and good for a short time. ETag and Repr-Digest are the file's"
+    },
+}
+FILE_CODES = (
+    "EXPORT_NOT_READY",
+    "EXPORT_FAILED",
+    "EXPORT_DAMAGED",
+    "EXPORT_EXPIRED",
+    "RANGE_NOT_SATISFIABLE",
+    "STORAGE_UNAVAILABLE",
+)
 DOWNLOAD: dict[str, Any] = {
     "operation_id": "download_export",
     "response_class": Response,
     "summary": "The file",
     "responses": {
-        200: _file("The whole file, with ETag, Repr-Digest and Accept-Ranges"),
-        206: _file("The range that was asked for"),
-        304: {"description": "If-None-Match names the file's ETag"},
-        307: {
-            "description": "The object store sends the file, where METERPORT_DOWNLOADS=redirect; "
-            "Location is a secret, and good for a short time. ETag and Repr-Digest are the file's"
-        },
+        **FILE_ANSWERS,
         404: answer(JobNotFound, "No such job", not_found=_NOT_FOUND),
-        **errors(
-            "EXPORT_NOT_READY",
-            "EXPORT_FAILED",
-            "EXPORT_DAMAGED",
-            "EXPORT_EXPIRED",
-            "RANGE_NOT_SATISFIABLE",
-            "STORAGE_UNAVAILABLE",
-            *EVERYWHERE,
-        ),
+        **errors(*FILE_CODES, *EVERYWHERE),
     },
 }

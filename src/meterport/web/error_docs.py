@@ -17,6 +17,8 @@ MESSAGES = {
     "EXPORT_FAILED": "the export failed: Smart meter with ID '999' not found",
     "JOB_NOT_FOUND": f"there is no job '{JOB_ID}'; GET /api/exports lists them",
     "SMART_METER_NOT_FOUND": "Smart meter with ID '999' not found",
+    "LINK_INVALID": "the link is unknown, or leads nowhere any more; ask for another",
+    "LINK_EXPIRED": "the link has expired; ask for another",
     "EXPORT_NOT_CANCELLABLE": f"the export {JOB_ID} is completed already",
     "MANIFEST_GONE": f"the export {JOB_ID} has no manifest; run it again to get one",
     "VERSION_GONE": "Version 7 of the readings is not kept; the newest is 19",
