@@ -28,6 +28,7 @@ from meterport.adapters.sql_schema import REVISIONS, check, revision, upgrade
 from meterport.adapters.sqlite_backup import SqliteBackup
 from meterport.data_folder import check_whole, make_data_folder, usable
 from meterport.domain.errors import SourceUnavailable, StartRefused
+from meterport.domain.jobs import Room
 from meterport.durable import make_folder
 from meterport.ports import (
     Checkup,
@@ -90,12 +91,13 @@ class Services:
     copier: DatabaseCopier
     erasures: Erasures
     limits: Limits
+    room: Room
     close: Callable[[], None]
     """Give the database's connections back."""
 
     @property
     def intake(self) -> Intake:
-        return Intake(self.jobs, self.catalog, self.dispatcher, self.space, self.limits)
+        return Intake(self.jobs, self.catalog, self.dispatcher, self.space, self.limits, self.room)
 
 
 def erase(services: Services, smart_meter_id: str) -> int:
@@ -168,6 +170,7 @@ def _connected(settings: Settings, database: Database) -> Services:
         copier=SqliteBackup(database),
         erasures=SqlErasures(database),
         limits=Limits(settings.max_meters, settings.max_rows),
+        room=Room(of_owner=settings.max_active_exports, of_all=settings.max_queued),
         close=database.engine.dispose,
     )
 

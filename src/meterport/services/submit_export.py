@@ -1,7 +1,7 @@
 """Accept an export: check what is asked for, store the job durably, wake a worker."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from meterport.domain.access import EVERYTHING, Access, Scope
@@ -15,7 +15,7 @@ from meterport.domain.errors import (
     UnsupportedFormat,
 )
 from meterport.domain.exports import ExportRequest, check_smart_meter_id
-from meterport.domain.jobs import Job, Lane, Submission
+from meterport.domain.jobs import Job, Lane, Room, Submission
 from meterport.domain.options import Compression, CsvDialect, Layout, compression_of
 from meterport.domain.period import Period, parse_instant
 from meterport.domain.readings import VALUE_COLUMNS
@@ -32,13 +32,17 @@ REQUIRED = ("smart_meter_id", "start_datetime", "end_datetime")
 
 @dataclass(frozen=True)
 class Intake:
-    """Where exports are accepted, and what one may have at most."""
+    """Where exports are accepted, and what one may have at most.
+
+    `room`: of the owner's part counts only where there is a key.
+    """
 
     jobs: JobStore
     catalog: MeterCatalog
     dispatcher: Dispatcher
     space: Space
     limits: Limits = Limits()  # noqa: RUF009 - it is frozen
+    room: Room = Room()  # noqa: RUF009 - it is frozen
 
 
 def submit_export(
@@ -51,6 +55,8 @@ def submit_export(
     purpose: str = "",
 ) -> Submission:
     """Raises StorageFull or ExportLimitExceeded rather than accept what could not be written.
+
+    TooManyActiveExports or QueueFull, unless it was accepted before.
 
     `source_version`: which to read while it is kept; `as_of` of the options is read or nothing.
     `purpose`: within which an idempotency key stands for one request. Raises Forbidden.
@@ -73,6 +79,7 @@ def submit_export(
         idempotency_key=idempotency_key,
         source_version=source_version if as_of is None else as_of,
         lane=lane,
+        room=at.room if access.key_id else replace(at.room, of_owner=0),
     )
     if submission.replayed:
         return _replayed(submission.job, at.jobs, access)

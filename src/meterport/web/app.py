@@ -28,6 +28,7 @@ from meterport.web.contract_docs import DESCRIPTION
 from meterport.web.doc_parts import SECURITY_SCHEME, with_nulls
 from meterport.web.edge import LOOPBACK_HOSTS, Edge
 from meterport.web.import_process import ImportProcess
+from meterport.web.limits import KeyLimits, told
 from meterport.web.watch import Watch
 
 GUARDED = (
@@ -53,6 +54,8 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
     )
     app.state.services = services
     app.state.keys = services.keys if settings.asks_for_keys else None
+    app.state.key_limits = KeyLimits(settings)
+    app.state.limits_told = told(settings)
     app.state.verified = Verified()
     app.state.watch = Watch(services.archive.some)
     app.state.inbox = readings.Inbox(ImportProcess(environment_of(settings)))

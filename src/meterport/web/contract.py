@@ -26,9 +26,10 @@ from meterport.services.open_export import (
 )
 from meterport.services.submit_export import read_request, submit_export
 from meterport.web import contract_docs as docs
-from meterport.web.access import MayExport, MayRead, authenticated
+from meterport.web.access import MayRead, authenticated
 from meterport.web.download import file_response, may_be_redirected, redirect_response
 from meterport.web.errors import InvalidJson, UnsupportedMediaType
+from meterport.web.limits import DOWNLOAD_PLACE, MayCreate
 from meterport.web.watch import Watch, wait_asked_for
 
 POLL_AFTER_S, POLL_AT_LAST_S = 1, 30
@@ -87,7 +88,7 @@ JsonObject = Annotated[dict[str, object], Depends(json_object)]
 @router.post("/csv", status_code=202, **docs.CREATE)
 @router.post("/csv/", include_in_schema=False)
 def create_export(
-    access: MayExport,
+    access: MayCreate,
     body: JsonObject,
     services: ServicesOf,
     idempotency_key: Annotated[str | None, Header()] = None,
@@ -141,8 +142,8 @@ def may_see_yet(request: Request, job: Job) -> bool:
     return sees(authenticated(request), job, services_of(request).jobs)
 
 
-@router.get("/download/{job_id:anything}", **docs.DOWNLOAD)
-@router.head("/download/{job_id:anything}", include_in_schema=False)
+@router.get("/download/{job_id:anything}", dependencies=[DOWNLOAD_PLACE], **docs.DOWNLOAD)
+@router.head("/download/{job_id:anything}", dependencies=[DOWNLOAD_PLACE], include_in_schema=False)
 def download_export(
     access: MayRead,
     job_id: str,

@@ -9,7 +9,7 @@ from meterport.domain.options import Compression
 from meterport.encoders import FORMATS
 from meterport.encoders.compression import WRAPPINGS
 from meterport.web.doc_parts import answer
-from meterport.web.error_docs import EVERYWHERE, JOB_ID, MESSAGES, Error, errors
+from meterport.web.error_docs import EVERYWHERE, JOB_ID, MESSAGES, NO_ROOM, Error, errors
 from meterport.web.errors import STATUS
 
 DESCRIPTION = """Exports smart-meter interval data: post a meter and a period, poll the status,
@@ -139,6 +139,7 @@ CREATE: dict[str, Any] = {
         202: answer(JobCreated, "The job is stored and will run", created=_CREATED),
         **errors(
             *(code for code in MESSAGES if STATUS[code] in (400, 413, 415, 422, 507)),
+            *NO_ROOM,
             *EVERYWHERE,
         ),
     },
@@ -222,6 +223,7 @@ FILE_CODES = (
     "EXPORT_EXPIRED",
     "RANGE_NOT_SATISFIABLE",
     "STORAGE_UNAVAILABLE",
+    "RATE_LIMITED",
 )
 DOWNLOAD: dict[str, Any] = {
     "operation_id": "download_export",

@@ -3,7 +3,7 @@
 from meterport.web import doc_parts
 from meterport.web.doc_parts import Answers, Error, refusals
 
-__all__ = ["EVERYWHERE", "JOB_ID", "MESSAGES", "Error", "errors"]
+__all__ = ["EVERYWHERE", "JOB_ID", "MESSAGES", "NO_ROOM", "Error", "errors"]
 
 JOB_ID = "6f1e9d3c-8a55-4c1b-9f0e-2b7c1d4e5a60"
 
@@ -50,6 +50,10 @@ MESSAGES = {
     "export",
     "IDEMPOTENCY_KEY_REUSED": "this Idempotency-Key came with another request within 24 hours; "
     "use a new key",
+    "RATE_LIMITED": "this key may ask for 60 exports and links in 60 seconds; try again in 7",
+    "TOO_MANY_ACTIVE_EXPORTS": "100 exports of this owner are not finished, and more may not be; "
+    "try again when one is, or cancel one",
+    "QUEUE_FULL": "10000 exports wait already; try again later",
     "SERVICE_UNAVAILABLE": "the database does not answer; try again soon",
     "STORAGE_UNAVAILABLE": "The object store failed (GenericError)",
     "INTERNAL_ERROR": "the service failed on this request; its log has the cause under the "
@@ -58,6 +62,8 @@ MESSAGES = {
 
 
 EVERYWHERE = tuple(doc_parts.EVERYWHERE)
+NO_ROOM = ("RATE_LIMITED", "TOO_MANY_ACTIVE_EXPORTS", "QUEUE_FULL")
+"""Where exports are asked for."""
 
 
 def errors(*codes: str) -> Answers:

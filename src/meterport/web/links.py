@@ -1,5 +1,6 @@
 """`/api/exports/{id}/links`, and `/api/links/{token}`: a download for whoever was given a link."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from meterport.web import links_docs as docs
 from meterport.web.access import MayExport, MayRead
 from meterport.web.contract import ServicesOf, VerifiedOf, sent_file
 from meterport.web.exports import ObjectIfAny, asked_job
+from meterport.web.limits import KeyLimitsOf, MayCreate
 from meterport.web.routes import add_twins
 from meterport.web.strict import check_fields
 
@@ -25,7 +27,7 @@ used = APIRouter(prefix=PATH)
 
 
 @router.post("/{job_id}/links", status_code=201, **docs.CREATE)
-def create(access: MayExport, job_id: str, body: ObjectIfAny, services: ServicesOf) -> Response:
+def create(access: MayCreate, job_id: str, body: ObjectIfAny, services: ServicesOf) -> Response:
     check_fields(body, ("expires_in_s",))
     made = create_link(
         asked_job(job_id, services, access),
@@ -66,7 +68,13 @@ def followed(token: str, request: Request, services: ServicesOf) -> Followed:
 FollowedOf = Annotated[Followed, Depends(followed)]
 
 
-@used.get("/{token}", **docs.FOLLOW)
+async def _download(followed: FollowedOf, limits: KeyLimitsOf) -> AsyncIterator[None]:
+    """It is one of the key that made the link."""
+    with limits.downloads.taken(followed.link.key_id):
+        yield
+
+
+@used.get("/{token}", dependencies=[Depends(_download, scope="request")], **docs.FOLLOW)
 def follow(
     link: FollowedOf, request: Request, services: ServicesOf, verified: VerifiedOf
 ) -> Response:

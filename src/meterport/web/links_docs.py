@@ -50,6 +50,7 @@ CREATE: dict[str, Any] = {
             "EXPORT_NOT_READY",
             "EXPORT_FAILED",
             "EXPORT_EXPIRED",
+            "RATE_LIMITED",
             *EVERYWHERE,
         ),
     },
