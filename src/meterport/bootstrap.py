@@ -17,6 +17,7 @@ from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_erasures import SqlErasures, detach
 from meterport.adapters.sql_figures import SqlFigures
 from meterport.adapters.sql_history import SqlHistory
+from meterport.adapters.sql_import_keys import SqlImportKeys
 from meterport.adapters.sql_job_archive import SqlJobArchive
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_keys import SqlKeys
@@ -48,6 +49,7 @@ from meterport.ports import (
 )
 from meterport.ports.access import Keys, Links
 from meterport.ports.history import History
+from meterport.ports.imports import ImportKeys
 from meterport.ports.overview import Disk, JobCounts, MeterPages, Presence, Uploads
 from meterport.services.choose_meters import Limits
 from meterport.services.erase_meter import erase_meter
@@ -87,6 +89,7 @@ class Services:
     disk: Disk
     counts: JobCounts
     uploads: Uploads
+    import_keys: ImportKeys
     checkups: list[Checkup]
     copier: DatabaseCopier
     erasures: Erasures
@@ -166,6 +169,7 @@ def _connected(settings: Settings, database: Database) -> Services:
         disk=space,
         counts=SqlFigures(database),
         uploads=LocalUploads(settings.data / UPLOADS, space),
+        import_keys=SqlImportKeys(database),
         checkups=[profile(settings), SqlCheckup(database), space, *_servers(settings)],
         copier=SqliteBackup(database),
         erasures=SqlErasures(database),

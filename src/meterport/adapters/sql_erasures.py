@@ -16,6 +16,7 @@ from sqlalchemy import (
 )
 
 from meterport.adapters.sql_database import Database, db_now
+from meterport.adapters.sql_import_keys import drop_claims, forget_quotes
 from meterport.adapters.sql_job_parts import chunks, end_parts, forget_parts, lock_pending
 from meterport.adapters.sql_job_rows import NO_LEASE, failed_with
 from meterport.adapters.sql_links import drop_links
@@ -38,6 +39,7 @@ class SqlErasures:
     def begin(self, smart_meter_id: str, *, version: int | None = None) -> None:
         with self._database.write() as connection:
             _record(connection, smart_meter_id)
+            forget_quotes(connection)
             of_it = _of_it(smart_meter_id)
             outdated = false() if version is None else jobs.c.source_version < version
             # All at once, in the one order of locks.
@@ -70,6 +72,7 @@ def detach(database: Database, *, version: int) -> None:
         # A backup has no files of unfinished jobs, so parts begin anew.
         forget_parts(connection, or_(other, and_(pending, jobs.c.parts_left.is_not(None))))
         connection.execute(delete(leases))
+        drop_claims(connection)
 
 
 def _record(connection: Connection, smart_meter_id: str) -> None:

@@ -46,6 +46,7 @@ from meterport.domain.errors import (
 )
 from meterport.domain.exports import ExportFile, ExportRequest
 from meterport.domain.fleets import Part
+from meterport.domain.idempotency import WINDOW
 from meterport.domain.jobs import (
     KEEP_FILES,
     Hold,
@@ -59,8 +60,6 @@ from meterport.domain.jobs import (
 )
 from meterport.domain.options import Compression
 from meterport.domain.period import iso_utc
-
-IDEMPOTENCY_WINDOW = timedelta(hours=24)
 
 
 class SqlJobs:
@@ -347,7 +346,7 @@ def _insert_job(
 def _earlier_job(
     connection: Connection, owner: str, key: str, request: ExportRequest
 ) -> Job | None:
-    fresh = idempotency_keys.c.created_at > db_now(-IDEMPOTENCY_WINDOW)
+    fresh = idempotency_keys.c.created_at > db_now(-WINDOW)
     same = and_(idempotency_keys.c.owner == owner, idempotency_keys.c.key == key)
     connection.execute(idempotency_keys.delete().where(same, ~fresh))
     row = connection.execute(select(idempotency_keys).where(same)).first()

@@ -6,7 +6,6 @@ from datetime import datetime
 
 from meterport.domain.access import EVERYTHING, Access, Scope
 from meterport.domain.errors import (
-    IdempotencyKeyInvalid,
     InvalidColumns,
     InvalidRequest,
     InvalidResolution,
@@ -15,6 +14,7 @@ from meterport.domain.errors import (
     UnsupportedFormat,
 )
 from meterport.domain.exports import ExportRequest, check_smart_meter_id
+from meterport.domain.idempotency import check_key
 from meterport.domain.jobs import Job, Lane, Room, Submission
 from meterport.domain.options import Compression, CsvDialect, Layout, compression_of
 from meterport.domain.period import Period, parse_instant
@@ -64,7 +64,7 @@ def submit_export(
     check_options(request)
     authorise(request, access)
     if idempotency_key is not None:
-        _check_key(idempotency_key)
+        check_key(idempotency_key)
         # No key has a line break.
         idempotency_key = f"{purpose}\n{idempotency_key}" if purpose else idempotency_key
         earlier = at.jobs.earlier(request, owner=access.owner, idempotency_key=idempotency_key)
@@ -192,8 +192,3 @@ def _check_places(format: str, places: Sequence[str], columns: Sequence[str]) ->
         raise InvalidColumns(
             f"columns names no value that format {format} holds; add one of {', '.join(values)}"
         )
-
-
-def _check_key(key: str) -> None:
-    if not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
-        raise IdempotencyKeyInvalid("Idempotency-Key must be 1 to 255 printable ASCII characters")
