@@ -5,7 +5,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, literal, select, update
 
 from meterport.adapters import sql_import_keys
 from meterport.adapters.sql_database import Database
@@ -100,7 +100,7 @@ def test_a_key_whose_import_was_refused_may_come_with_another_file(keys: ImportK
     claimed(keys, OTHER)
 
 
-def test_who_dies_loses_the_claim_with_its_lease(keys: ImportKeys, database: Database) -> None:
+def claim_and_die(database: Database) -> None:
     url = database.engine.url.render_as_string(hide_password=False)
     with subprocess.Popen(
         [sys.executable, "-c", CLAIM_AND_WAIT, url, BODY],
@@ -111,6 +111,10 @@ def test_who_dies_loses_the_claim_with_its_lease(keys: ImportKeys, database: Dat
         assert process.stdout is not None
         assert process.stdout.readline() == "claimed\n"
         process.kill()
+
+
+def test_who_dies_loses_the_claim_with_its_lease(keys: ImportKeys, database: Database) -> None:
+    claim_and_die(database)
     with pytest.raises(IdempotencyKeyInUse):
         claim(keys)
 
@@ -118,6 +122,19 @@ def test_who_dies_loses_the_claim_with_its_lease(keys: ImportKeys, database: Dat
 
     keys.finish(claimed(keys), REPORT)
     assert claim(keys) == REPORT
+
+
+def test_a_key_is_lost_for_a_day_where_leases_do_not_count(
+    keys: ImportKeys, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broken variant of the one above."""
+    row = select(import_keys, literal(True).label("is_held"))
+    monkeypatch.setattr(sql_import_keys, "_seen", lambda: row)
+    claim_and_die(database)
+    let_leases_end(database)
+
+    with pytest.raises(IdempotencyKeyInUse):
+        claim(keys)
 
 
 def test_who_comes_back_late_changes_nothing(keys: ImportKeys, database: Database) -> None:

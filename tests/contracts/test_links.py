@@ -1,9 +1,10 @@
 """The laws of the links table: a link is there as long as its export's file, and no longer."""
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Select, update
 
 from meterport.adapters import sql_tables
 from meterport.adapters.sql_database import Database
@@ -123,6 +124,33 @@ def test_links_go_with_the_record_of_their_export(
     assert SqlJobArchive(database).forget(older_than=DAY) == 1
 
     assert links.find("one") is None
+
+
+def added_while_it_is_removed(links: Links, job: Job, database: Database) -> bool:
+    with ThreadPoolExecutor(1) as threads:
+        with database.write() as connection:
+            connection.execute(update(sql_tables.jobs).values(expires_at=make.JANUARY))
+            adding = threads.submit(links.add, link(job), secret_sha256=SHA256)
+            wait([adding], timeout=0.5)  # it may have come to its end, or have to wait for ours
+        return adding.result()
+
+
+def test_an_export_that_is_being_removed_gets_no_link(
+    links: Links, job: Job, database: Database
+) -> None:
+    assert not added_while_it_is_removed(links, job, database)
+    assert links.of_job(job.id) == []
+
+
+def test_it_gets_one_where_nobody_locks_the_export(
+    links: Links, job: Job, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broken variant of the one above."""
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has one writer at a time in any case")
+    monkeypatch.setattr(Select, "with_for_update", lambda self, **_: self)
+
+    assert added_while_it_is_removed(links, job, database)
 
 
 def test_no_link_is_left_of_an_export_that_is_removed_while_links_are_made(

@@ -90,7 +90,7 @@ def test_a_link_downloads_the_file_without_a_key(
     assert before <= expires_at - timedelta(hours=1) <= datetime.now(UTC)
     answer = client.get(said["url"])
     assert (answer.status_code, answer.content) == (200, CSV)
-    for told in (made, answer):
+    for told in (made, answer, client.get("/api/links/none")):
         assert told.headers["Cache-Control"] == "no-store, private"
         assert told.headers["Referrer-Policy"] == "no-referrer"
 

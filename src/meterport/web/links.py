@@ -13,6 +13,7 @@ from meterport.services.share_export import Followed, create_link, follow_link, 
 from meterport.web import links_docs as docs
 from meterport.web.access import MayExport, MayRead
 from meterport.web.contract import ServicesOf, VerifiedOf, sent_file
+from meterport.web.edge import answer_headers
 from meterport.web.exports import ObjectIfAny, asked_job
 from meterport.web.limits import KeyLimitsOf, MayCreate
 from meterport.web.routes import add_twins
@@ -55,6 +56,7 @@ def revoke(access: MayExport, job_id: str, link_id: str, services: ServicesOf) -
 
 def followed(token: str, request: Request, services: ServicesOf) -> Followed:
     """Raises LinkInvalid, LinkExpired."""
+    answer_headers(request.scope).update(PRIVATE)
     return follow_link(
         token,
         links=services.links,
@@ -78,9 +80,7 @@ async def _download(followed: FollowedOf, limits: KeyLimitsOf) -> AsyncIterator[
 def follow(
     link: FollowedOf, request: Request, services: ServicesOf, verified: VerifiedOf
 ) -> Response:
-    response = sent_file(request, link.job, services, verified)
-    response.headers.update(PRIVATE)
-    return response
+    return sent_file(request, link.job, services, verified)
 
 
 add_twins(router)
