@@ -18,16 +18,19 @@ from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_erasures import SqlErasures, detach
 from meterport.adapters.sql_figures import SqlFigures
 from meterport.adapters.sql_history import SqlHistory
+from meterport.adapters.sql_import_keys import SqlImportKeys
 from meterport.adapters.sql_job_archive import SqlJobArchive
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_keys import SqlKeys
 from meterport.adapters.sql_leases import SqlLeases
+from meterport.adapters.sql_links import SqlLinks
 from meterport.adapters.sql_meters import SqlMeters
 from meterport.adapters.sql_presence import SqlPresence
 from meterport.adapters.sql_schema import REVISIONS, check, revision, upgrade
 from meterport.adapters.sqlite_backup import SqliteBackup
 from meterport.data_folder import check_whole, make_data_folder, usable
 from meterport.domain.errors import SourceUnavailable, StartRefused
+from meterport.domain.jobs import Room
 from meterport.durable import make_folder
 from meterport.ports import (
     Checkup,
@@ -44,10 +47,11 @@ from meterport.ports import (
     Space,
     Wakeups,
 )
-from meterport.ports.access import Keys
+from meterport.ports.access import Keys, Links
 from meterport.ports.audit import Audit
 from meterport.ports.erasures import Erasures
 from meterport.ports.history import History
+from meterport.ports.imports import ImportKeys
 from meterport.ports.overview import Disk, JobCounts, MeterPages, Presence, Uploads
 from meterport.services.choose_meters import Limits
 from meterport.services.erase_meter import erase_meter
@@ -76,6 +80,7 @@ class Services:
     history: History
     keys: Keys
     audit: Audit
+    links: Links
     leases: Leases
     presence: Presence
     dispatcher: Dispatcher
@@ -91,16 +96,26 @@ class Services:
     disk: Disk
     counts: JobCounts
     uploads: Uploads
+    import_keys: ImportKeys
     checkups: list[Checkup]
     copier: DatabaseCopier
     erasures: Erasures
     limits: Limits
+    room: Room
     close: Callable[[], None]
     """Give the database's connections back."""
 
     @property
     def intake(self) -> Intake:
-        return Intake(self.jobs, self.catalog, self.dispatcher, self.space, self.audit, self.limits)
+        return Intake(
+            self.jobs,
+            self.catalog,
+            self.dispatcher,
+            self.space,
+            self.audit,
+            self.limits,
+            self.room,
+        )
 
     def unerased(self) -> Unerased:
         """See services/unerased."""
@@ -165,6 +180,7 @@ def _connected(settings: Settings, database: Database) -> Services:
         history=SqlHistory(database),
         keys=SqlKeys(database),
         audit=SqlAudit(database),
+        links=SqlLinks(database),
         leases=SqlLeases(database),
         presence=SqlPresence(database),
         dispatcher=_dispatcher(settings, database),
@@ -174,10 +190,12 @@ def _connected(settings: Settings, database: Database) -> Services:
         disk=space,
         counts=SqlFigures(database),
         uploads=LocalUploads(settings.data / UPLOADS, space),
+        import_keys=SqlImportKeys(database),
         checkups=[profile(settings), SqlCheckup(database), space, *_servers(settings)],
         copier=SqliteBackup(database),
         erasures=SqlErasures(database),
         limits=Limits(settings.max_meters, settings.max_rows),
+        room=Room(of_owner=settings.max_active_exports, of_all=settings.max_queued),
         close=database.engine.dispose,
     )
 

@@ -179,7 +179,7 @@ def _bring(
     """
     pieces = services.jobs.pieces(job)
     sha256 = hashlib.sha256()
-    record_download(job, file, jobs=services.jobs, audit=services.audit)
+    record_download(job, jobs=services.jobs, audit=services.audit)
     with open_export(file, pieces, objects=services.objects, verified=Verified()) as opened:
         while block := opened.read(BLOCK_BYTES):
             sha256.update(block)

@@ -117,6 +117,21 @@ class Settings(BaseSettings):
             description="MiB that the import of a sent file may allocate; empty: the machine's",
         ),
     ] = None
+    max_queued: Annotated[
+        int, Field(ge=0, description="Unfinished exports of all, at most; 0: no limit")
+    ] = 10_000
+    max_active_exports: Annotated[
+        int, Field(ge=0, description="Unfinished exports of an owner of keys; 0: no limit")
+    ] = 100
+    creates_per_minute: Annotated[
+        int, Field(ge=0, description="Exports and links of a key in a minute; 0: no limit")
+    ] = 60
+    downloads_at_once: Annotated[
+        int, Field(ge=0, description="Downloads of a key at the same time; 0: no limit")
+    ] = 8
+    streams_at_once: Annotated[
+        int, Field(ge=0, description="Event streams of a key at the same time; 0: no limit")
+    ] = 5
     worker_restart_s: Annotated[
         float, Field(ge=0, le=10, description="Seconds before a dead worker is started again")
     ] = 0.1

@@ -1,5 +1,6 @@
 """docs/api.md is true: its curl lines run, one after the other, and so does its Python."""
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests import make
-from tests.e2e.service import ENVIRONMENT, Service, running
+from tests.e2e.service import COMMAND, ENVIRONMENT, Service, running
 from tests.unit import pages
 
 PAGE = pages.read("docs/api.md")
 ADDRESSES = ("http://127.0.0.1:8000", "http://localhost:8000", "localhost:8000")
 STRICT = f"""set -e
 curl() {{ command curl --silent --show-error --fail-with-body "$@"; echo; }}
-meterport() {{ {sys.executable} -m meterport "$@"; }}
+meterport() {{ {shlex.join(COMMAND)} "$@"; }}
 """
 """A line that the service refuses ends the script, and says with which answer."""
 
@@ -60,6 +61,8 @@ def test_every_line_of_the_shell_runs(service: Service, tmp_path: Path) -> None:
 
     assert len(lines) >= 12
     assert (tmp_path / "january-1.csv").read_text().count("\n") == 1441
+    by_link = tmp_path / "january-by-link.csv"
+    assert by_link.read_bytes() == (tmp_path / "january-1.csv").read_bytes()
     assert '"rows_new":2,' in told
     assert "event: " in told
 

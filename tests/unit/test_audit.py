@@ -17,7 +17,7 @@ from meterport.web.app import create_app
 from tests import make
 from tests.unit import rich
 from tests.unit.exports import submitted
-from tests.unit.keyed import bearer, key
+from tests.unit.keyed import key
 
 FLEET = {"start": "2024-01-01", "end": "2024-01-02", "smart_meter_id": None}
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
@@ -249,7 +249,7 @@ def test_keys_are_recorded_without_their_secrets(home: make.Home) -> None:
 
 
 def test_what_a_key_may_not_is_recorded_as_refused(keyed: TestClient, loaded: make.Home) -> None:
-    headers = bearer(key(loaded, scopes=["export"], meters=["A"], owner="acme"))
+    headers = key(loaded, scopes=["export"], meters=["A"], owner="acme")
     before = len(log(loaded))
 
     body = rich.body(smart_meter_id="B")
@@ -274,7 +274,7 @@ def test_what_a_key_may_not_is_recorded_as_refused(keyed: TestClient, loaded: ma
 def test_a_foreign_export_is_as_if_it_were_not_there_and_not_recorded(
     keyed: TestClient, loaded: make.Home, export: str
 ) -> None:
-    headers = bearer(key(loaded, scopes=["read"], meters=["*"], owner="acme"))
+    headers = key(loaded, scopes=["read"], meters=["*"], owner="acme")
     before = log(loaded)
 
     assert keyed.get(f"/api/export/download/{export}", headers=headers).status_code == 404
@@ -282,8 +282,8 @@ def test_a_foreign_export_is_as_if_it_were_not_there_and_not_recorded(
 
 
 def test_only_an_administrator_reads_the_list(keyed: TestClient, loaded: make.Home) -> None:
-    reader = bearer(key(loaded, scopes=["read", "export", "import"], meters=["*"]))
-    admin = bearer(key(loaded, scopes=["admin"], meters=["A"]))
+    reader = key(loaded, scopes=["read", "export", "import"], meters=["*"])
+    admin = key(loaded, scopes=["admin"], meters=["A"])
 
     assert keyed.get("/api/meters/A/audit", headers=reader).status_code == 403
     assert keyed.get("/api/meters/A/audit", headers=admin).status_code == 200
@@ -349,7 +349,7 @@ def test_without_a_record_there_is_no_data(
 def test_a_refusal_that_cannot_be_recorded_is_a_503(
     keyed: TestClient, loaded: make.Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    headers = bearer(key(loaded, scopes=["export"], meters=["A"]))
+    headers = key(loaded, scopes=["export"], meters=["A"])
     monkeypatch.setattr(SqlAudit, "record", unwritable)
 
     assert keyed.get("/api/meters/A/preview", headers=headers).status_code == 503

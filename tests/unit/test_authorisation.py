@@ -148,6 +148,11 @@ ROWS = {
     "rerun_export": Row(_path("POST", "/api/exports/{job}/rerun"), EXPORT, "job", 202),
     "get_export_manifest": Row(_path("GET", "/api/exports/{job}/manifest"), READ, "job"),
     "watch_export": Row(_path("GET", "/api/exports/{job}/events"), READ, "job"),
+    "create_link": Row(_path("POST", "/api/exports/{job}/links"), EXPORT, "job to share", 201),
+    "list_links": Row(_path("GET", "/api/exports/{job}/links"), READ, "job"),
+    "revoke_link": Row(
+        _path("DELETE", "/api/exports/{job}/links/unknown", fresh=True), EXPORT, "job", 204
+    ),
     "list_meters": Row(_path("GET", "/api/meters"), READ, "list"),
     "get_meter": Row(_path("GET", "/api/meters/{meter}"), READ, "meter"),
     "get_coverage": Row(_path("GET", "/api/meters/{meter}/coverage"), READ, "meter"),
@@ -157,8 +162,10 @@ ROWS = {
     "get_metrics": Row(_path("GET", "/metrics"), Scope.METRICS, "nothing"),
     "get_capabilities": Row(_path("GET", "/api/capabilities"), None, "nothing"),
 }
-OPEN = {"get_liveness", "get_readiness"}
-"""The probes, which ask nobody for a key."""
+PROBES = {"get_liveness", "get_readiness"}
+LINKS = {"follow_link"}
+OPEN = PROBES | LINKS
+"""What asks nobody for a key: the probes, and the links, whose address is a secret of its own."""
 
 
 def expected(row: Row, who: Who) -> int:
@@ -166,8 +173,10 @@ def expected(row: Row, who: Who) -> int:
         return 401
     if row.needs is not None and not who.may(row.needs):
         return 403
-    if row.about == "job" and not who.sees_the_export():
+    if row.about.startswith("job") and not who.sees_the_export():
         return 404
+    if row.about == "job to share" and not who.may(READ):
+        return 403
     if row.about == "meter" and not who.has("A"):
         return 404
     if row.about == "asked" and not who.has("A"):
@@ -183,7 +192,9 @@ def _asked(home: make.Home, *meters: str) -> str:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    home = make.home(tmp_path_factory.mktemp("matrix"), auth="keys")
+    home = make.home(
+        tmp_path_factory.mktemp("matrix"), auth="keys", creates_per_minute=0, max_active_exports=0
+    )
     home.load(make.readings(0.5, meter="A"), make.readings(0.6, meter="B"))
     finished = _asked(home)
     home.work()
@@ -243,7 +254,7 @@ def test_each_operation_answers_each_key_as_it_should(world: World, name: str, w
     assert challenge == ('Bearer realm="meterport"' if answer.status_code == 401 else None)
 
 
-@pytest.mark.parametrize("name", sorted(OPEN))
+@pytest.mark.parametrize("name", sorted(PROBES))
 def test_the_probes_ask_nobody(world: World, name: str) -> None:
     method, path = operations()[name]
 

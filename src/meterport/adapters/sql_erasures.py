@@ -17,8 +17,10 @@ from sqlalchemy import (
 )
 
 from meterport.adapters.sql_database import Database, db_now
+from meterport.adapters.sql_import_keys import drop_claims, forget_quotes
 from meterport.adapters.sql_job_parts import chunks, end_parts, forget_parts, lock_pending
 from meterport.adapters.sql_job_rows import NO_LEASE, failed_with
+from meterport.adapters.sql_links import drop_links
 from meterport.adapters.sql_manifests import drop_manifests
 from meterport.adapters.sql_tables import erasures, job_meters, jobs, leases
 from meterport.domain.errors import ExportCancelled
@@ -38,6 +40,7 @@ class SqlErasures:
     def begin(self, smart_meter_id: str, *, version: int | None = None) -> None:
         with self._database.write() as connection:
             _record(connection, smart_meter_id)
+            forget_quotes(connection)
             of_it = _of_it(smart_meter_id)
             outdated = false() if version is None else jobs.c.source_version < version
             # All at once, in the one order of locks.
@@ -85,6 +88,7 @@ def detach(database: Database, *, version: int) -> None:
         # A backup has no files of unfinished jobs, so parts begin anew.
         forget_parts(connection, or_(other, and_(pending, jobs.c.parts_left.is_not(None))))
         connection.execute(delete(leases))
+        drop_claims(connection)
 
 
 def _record(connection: Connection, smart_meter_id: str) -> None:
@@ -103,6 +107,7 @@ def _call_off(connection: Connection, of_it: ColumnElement[bool]) -> None:
         update(jobs).where(of_it, jobs.c.status == JobStatus.COMPLETED).values(expires_at=db_now())
     )
     drop_manifests(connection, of_it)
+    drop_links(connection, of_it)
     # What a user wrote of the meter may name who lives there.
     connection.execute(update(jobs).where(of_it).values(label=None))
     connection.execute(

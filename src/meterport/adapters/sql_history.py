@@ -31,6 +31,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from meterport.adapters.sql_database import Database, UtcDateTime, db_now
 from meterport.adapters.sql_job_rows import COLUMNS, is_expired, is_job_id, job_of, phase
 from meterport.adapters.sql_keys import is_among
+from meterport.adapters.sql_links import drop_links
 from meterport.adapters.sql_manifests import drop_manifests
 from meterport.adapters.sql_tables import JOB_ID, job_meters, jobs
 from meterport.domain.access import Access
@@ -101,6 +102,7 @@ class SqlHistory:
                 .values(expires_at=db_now(), updated_at=db_now())
             )
             drop_manifests(connection, this & is_expired)
+            drop_links(connection, this & is_expired)
 
 
 def _count(row: Any) -> int:

@@ -7,19 +7,22 @@ from typing import Any
 from sqlalchemy import Connection, Select, delete, func, or_, select, union_all
 
 from meterport.adapters.sql_database import Database, db_now
+from meterport.adapters.sql_import_keys import is_spent
 from meterport.adapters.sql_job_parts import chunks, files_of, free_parts, needed_parts
 from meterport.adapters.sql_job_rows import COLUMNS, is_expired, is_free_job, is_job_id, job_of
-from meterport.adapters.sql_jobs import IDEMPOTENCY_WINDOW
 from meterport.adapters.sql_manifests import drop_manifests_of, expired_with_manifest
 from meterport.adapters.sql_tables import (
     idempotency_keys,
+    import_keys,
     job_manifests,
     job_meters,
     job_parts,
     jobs,
     leases,
+    links,
 )
 from meterport.domain.exports import FLEET, ExportFile
+from meterport.domain.idempotency import WINDOW
 from meterport.domain.jobs import Job, JobId, JobStatus, Lane
 
 ROWS_PER_STATEMENT = 500  # below the oldest SQLite's limit of 999 variables
@@ -105,16 +108,18 @@ class SqlJobArchive:
             )
             .limit(ROWS_PER_STATEMENT)
         )
-        spent = idempotency_keys.c.created_at <= db_now(-IDEMPOTENCY_WINDOW)
+        spent = idempotency_keys.c.created_at <= db_now(-WINDOW)
         with self._database.read() as connection:
             ids = _a_batch(connection.execute(ended_long_ago).all())
-            has_spent_keys = connection.execute(select(idempotency_keys).where(spent)).first()
+            spent_keys = (select(idempotency_keys.c.key).where(spent), _spent_import_keys)
+            has_spent_keys = connection.execute(union_all(*spent_keys)).first()
         if not ids and has_spent_keys is None:
             return 0
         with self._database.write() as connection:
+            connection.execute(delete(import_keys).where(is_spent))
             of_them = idempotency_keys.c.job_id.in_(ids)
             connection.execute(delete(idempotency_keys).where(or_(spent, of_them)))
-            for table in (job_meters, job_parts, job_manifests):
+            for table in (job_meters, job_parts, job_manifests, links):
                 connection.execute(delete(table).where(table.c.job_id.in_(ids)))
             connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))
         return len(ids)
@@ -130,6 +135,9 @@ class SqlJobArchive:
             page = kept if last is None else kept.where(jobs.c.id > last)
             rows = [job_of(row) for row in connection.execute(page)]
             return [(job.id, file) for job in rows for file in _pieces(connection, job)]
+
+
+_spent_import_keys = select(import_keys.c.key).where(is_spent)
 
 
 def _pieces(connection: Connection, job: Job) -> list[ExportFile]:

@@ -34,6 +34,7 @@ from meterport.adapters.sql_job_rows import (
     table_of,
 )
 from meterport.adapters.sql_manifests import completeness_of, keep_manifest, manifests_of
+from meterport.adapters.sql_room import lack_of_room
 from meterport.adapters.sql_tables import idempotency_keys, jobs
 from meterport.domain.completeness import Completeness, Manifest
 from meterport.domain.errors import (
@@ -45,11 +46,20 @@ from meterport.domain.errors import (
 )
 from meterport.domain.exports import ExportFile, ExportRequest
 from meterport.domain.fleets import Part
-from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, JobStatus, Lane, Lease, Submission
+from meterport.domain.idempotency import WINDOW
+from meterport.domain.jobs import (
+    KEEP_FILES,
+    Hold,
+    Job,
+    JobId,
+    JobStatus,
+    Lane,
+    Lease,
+    Room,
+    Submission,
+)
 from meterport.domain.options import Compression
 from meterport.domain.period import iso_utc
-
-IDEMPOTENCY_WINDOW = timedelta(hours=24)
 
 
 class SqlJobs:
@@ -64,6 +74,7 @@ class SqlJobs:
         idempotency_key: str | None = None,
         source_version: int | None = None,
         lane: Lane = Lane.SMALL,
+        room: Room | None = None,
     ) -> Submission:
         further = {
             "source_version": source_version,
@@ -73,19 +84,28 @@ class SqlJobs:
             "label": request.label,
         }
         try:
-            return self._add(request, owner, idempotency_key, further)
+            return self._add(request, owner, idempotency_key, further, room or Room())
         except IntegrityError:
             # Another request with this key committed between our look and our insert.
-            return self._add(request, owner, idempotency_key, further)
+            return self._add(request, owner, idempotency_key, further, room or Room())
 
     def _add(
-        self, request: ExportRequest, owner: str, key: str | None, further: dict[str, Any]
+        self,
+        request: ExportRequest,
+        owner: str,
+        key: str | None,
+        further: dict[str, Any],
+        room: Room,
     ) -> Submission:
         with self._database.write() as connection:
+            # First: where it counted the job of another request with this key, that key is there.
+            full = lack_of_room(connection, owner, room)
             if key is not None:
                 earlier = _earlier_job(connection, owner, key, request)
                 if earlier is not None:
                     return Submission(earlier, replayed=True)
+            if full is not None:
+                raise full
             job = _insert_job(connection, request, owner, further)
             if key is not None:
                 _insert_key(connection, owner, key, request, job.id)
@@ -326,7 +346,7 @@ def _insert_job(
 def _earlier_job(
     connection: Connection, owner: str, key: str, request: ExportRequest
 ) -> Job | None:
-    fresh = idempotency_keys.c.created_at > db_now(-IDEMPOTENCY_WINDOW)
+    fresh = idempotency_keys.c.created_at > db_now(-WINDOW)
     same = and_(idempotency_keys.c.owner == owner, idempotency_keys.c.key == key)
     connection.execute(idempotency_keys.delete().where(same, ~fresh))
     row = connection.execute(select(idempotency_keys).where(same)).first()

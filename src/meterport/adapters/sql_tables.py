@@ -121,6 +121,21 @@ idempotency_keys = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
+import_keys = Table(
+    "import_keys",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("request_sha256", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("holder", String),
+    Column("lease_until", UtcDateTime),
+    Column("report", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+"""Idempotency keys of files that were sent. `state`: claimed, by `holder` as long as its lease
+runs, or done, with the `report` as JSON. See adapters/sql_import_keys."""
+
 meters = Table(
     "meters",
     metadata,

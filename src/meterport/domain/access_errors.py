@@ -5,7 +5,7 @@ MeterportError
 │   ├── Unauthenticated · Forbidden
 │   └── LinkInvalid · LinkExpired
 ├── LimitError                  too much at a time                   (retryable)
-│   └── RateLimited · TooManyActiveExports
+│   └── RateLimited · TooManyActiveExports · QueueFull
 └── KeyRefused                  what is asked of a key cannot be done
     └── KeyNotFound · InvalidKey
 """
@@ -59,6 +59,12 @@ class RateLimited(LimitError):
 
 class TooManyActiveExports(LimitError):
     code = "TOO_MANY_ACTIVE_EXPORTS"
+
+
+class QueueFull(LimitError):
+    """Whoever asks: the service has as many unfinished exports as it takes."""
+
+    code = "QUEUE_FULL"
 
 
 class KeyRefused(MeterportError):

@@ -38,7 +38,6 @@ class Action(StrEnum):
     KEY_ROTATED = "key_rotated"
     KEY_REVOKED = "key_revoked"
     LINK_CREATED = "link_created"
-    LINK_USED = "link_used"
     LINK_REVOKED = "link_revoked"
     REQUEST = "request"
     """Of which nothing is known but that it was refused."""

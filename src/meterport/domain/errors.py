@@ -8,7 +8,8 @@ MeterportError
 │   ├── MissingField · InvalidSmartMeterId · StartNotInPast · InvalidDateRange
 │   ├── DateRangeTooSmall · DateRangeTooLarge · UnsupportedFormat · UnsupportedCompression
 │   ├── InvalidResolution · InvalidTimezone · InvalidColumns
-│   └── IdempotencyKeyInvalid · IdempotencyKeyReused
+│   ├── IdempotencyKeyInvalid · IdempotencyKeyReused
+│   └── IdempotencyKeyInUse                                          (retryable)
 ├── ExportError                 the job fails
 │   ├── SmartMeterNotFound · SourceDataInvalid · ExportLimitExceeded · FormatCannotHold
 │   ├── ResolutionTooFine · TimezoneUnknown · ExportCancelled · ExportTimeout · ExportCrashed
@@ -99,6 +100,13 @@ class IdempotencyKeyInvalid(InvalidRequest):
 
 class IdempotencyKeyReused(InvalidRequest):
     code = "IDEMPOTENCY_KEY_REUSED"
+
+
+class IdempotencyKeyInUse(InvalidRequest):
+    """The first request with the key has not been answered yet."""
+
+    code = "IDEMPOTENCY_KEY_IN_USE"
+    retryable = True
 
 
 class ExportError(MeterportError):

@@ -27,6 +27,14 @@ SMALL_ROWS = 1_000_000
 """An export that is estimated to have at most that many rows does not wait behind larger ones."""
 
 
+@dataclass(frozen=True)
+class Room:
+    """How many exports may be unfinished at a time, of one owner and of all; 0: any number."""
+
+    of_owner: int = 0
+    of_all: int = 0
+
+
 class Lane(StrEnum):
     """Small exports never wait behind large ones: some workers take none of those."""
 

@@ -13,7 +13,7 @@ from meterport.domain.errors import MeterportError
 from meterport.domain.exports import ExportFile, ExportRequest, StoredObject
 from meterport.domain.findings import Finding
 from meterport.domain.fleets import Part
-from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, Lane, Lease, Submission
+from meterport.domain.jobs import KEEP_FILES, Hold, Job, JobId, Lane, Lease, Room, Submission
 from meterport.domain.options import Compression
 from meterport.domain.period import Period
 from meterport.domain.readings import DamagedFile, Merged, MeterSummary
@@ -34,11 +34,11 @@ class JobStore(Protocol):
         idempotency_key: str | None = None,
         source_version: int | None = None,
         lane: Lane = Lane.SMALL,
+        room: Room | None = None,
     ) -> Submission:
-        """Store the job durably, with the fleet's meters if it has one.
+        """Store it durably, and a fleet's meters; `source_version` None: the newest at its start.
 
-        `source_version`: of the readings to export; None: the newest at its start.
-        Raises IdempotencyKeyReused.
+        Raises IdempotencyKeyReused; TooManyActiveExports or QueueFull, but not for a replay.
         """
 
     def earlier(self, request: ExportRequest, *, owner: str, idempotency_key: str) -> Job | None:

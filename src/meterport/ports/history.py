@@ -17,4 +17,4 @@ class History(Protocol):
         """
 
     def expire(self, job_id: str) -> None:
-        """Let the file of a completed job expire now, and its manifest go. Any other stays."""
+        """Let the file of a completed job expire now; its manifest and links go. Others stay."""

@@ -1,13 +1,12 @@
 """Accept an export: check what is asked for, store the job durably, wake a worker."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from meterport.domain.access import EVERYTHING, Access, Scope
 from meterport.domain.audit import Action, Deed
 from meterport.domain.errors import (
-    IdempotencyKeyInvalid,
     InvalidColumns,
     InvalidRequest,
     InvalidResolution,
@@ -16,7 +15,8 @@ from meterport.domain.errors import (
     UnsupportedFormat,
 )
 from meterport.domain.exports import ExportRequest, check_smart_meter_id
-from meterport.domain.jobs import Job, Lane, Submission
+from meterport.domain.idempotency import check_key
+from meterport.domain.jobs import Job, Lane, Room, Submission
 from meterport.domain.options import Compression, CsvDialect, Layout, compression_of
 from meterport.domain.period import Period, parse_instant
 from meterport.domain.readings import VALUE_COLUMNS
@@ -34,7 +34,10 @@ REQUIRED = ("smart_meter_id", "start_datetime", "end_datetime")
 
 @dataclass(frozen=True)
 class Intake:
-    """Where exports are accepted, and what one may have at most."""
+    """Where exports are accepted, and what one may have at most.
+
+    `room`: of the owner's part counts only where there is a key.
+    """
 
     jobs: JobStore
     catalog: MeterCatalog
@@ -42,6 +45,7 @@ class Intake:
     space: Space
     audit: Recorder
     limits: Limits = Limits()  # noqa: RUF009 - it is frozen
+    room: Room = Room()  # noqa: RUF009 - it is frozen
 
 
 def submit_export(
@@ -55,13 +59,15 @@ def submit_export(
 ) -> Submission:
     """Raises StorageFull or ExportLimitExceeded rather than accept what could not be written.
 
+    TooManyActiveExports or QueueFull, unless it was accepted before.
+
     `source_version`: which to read while it is kept; `as_of` of the options is read or nothing.
     `purpose`: within which an idempotency key stands for one request. Raises Forbidden.
     """
     check_options(request)
     authorise(request, access)
     if idempotency_key is not None:
-        _check_key(idempotency_key)
+        check_key(idempotency_key)
         # No key has a line break.
         idempotency_key = f"{purpose}\n{idempotency_key}" if purpose else idempotency_key
         earlier = at.jobs.earlier(request, owner=access.owner, idempotency_key=idempotency_key)
@@ -76,6 +82,7 @@ def submit_export(
         idempotency_key=idempotency_key,
         source_version=source_version if as_of is None else as_of,
         lane=lane,
+        room=at.room if access.key_id else replace(at.room, of_owner=0),
     )
     if submission.replayed:
         return _replayed(submission.job, at, access)
@@ -206,8 +213,3 @@ def _check_places(format: str, places: Sequence[str], columns: Sequence[str]) ->
         raise InvalidColumns(
             f"columns names no value that format {format} holds; add one of {', '.join(values)}"
         )
-
-
-def _check_key(key: str) -> None:
-    if not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
-        raise IdempotencyKeyInvalid("Idempotency-Key must be 1 to 255 printable ASCII characters")

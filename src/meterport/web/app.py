@@ -13,12 +13,23 @@ from meterport.domain.access_errors import Forbidden
 from meterport.services.open_export import Verified
 from meterport.services.readiness import readiness
 from meterport.settings import Settings, environment_of
-from meterport.web import contract, docs, errors, events, exports, meters, operations, readings
+from meterport.web import (
+    contract,
+    docs,
+    errors,
+    events,
+    exports,
+    links,
+    meters,
+    operations,
+    readings,
+)
 from meterport.web.access import authenticated, refused
 from meterport.web.contract_docs import DESCRIPTION
 from meterport.web.doc_parts import SECURITY_SCHEME, with_nulls
 from meterport.web.edge import LOOPBACK_HOSTS, Edge
 from meterport.web.import_process import ImportProcess
+from meterport.web.limits import KeyLimits, told
 from meterport.web.reading_places import ReadingPlaces
 from meterport.web.watch import Watch
 
@@ -27,11 +38,13 @@ GUARDED = (
     exports.router,
     exports.of_meter,
     events.router,
+    links.router,
     meters.router,
     readings.router,
     operations.router,
 )
-ROUTERS = (*GUARDED, operations.probes)
+OPEN = (links.used, operations.probes)
+ROUTERS = (*GUARDED, *OPEN)
 
 
 def create_app(services: Services, settings: Settings) -> FastAPI:
@@ -43,6 +56,8 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
     )
     app.state.services = services
     app.state.keys = services.keys if settings.asks_for_keys else None
+    app.state.key_limits = KeyLimits(settings)
+    app.state.limits_told = told(settings)
     app.state.verified = Verified()
     app.state.watch = Watch(services.archive.some)
     app.state.inbox = readings.Inbox(ImportProcess(environment_of(settings)))
@@ -61,8 +76,8 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
     app.add_exception_handler(Forbidden, refused)
     for router in GUARDED:
         app.include_router(router, dependencies=[Depends(authenticated)])
-    app.include_router(operations.probes)
-    app.include_router(docs.router)
+    for router in (*OPEN, docs.router):
+        app.include_router(router)
     for path, route in (("/", index), ("/openapi.json", openapi_json)):
         app.add_api_route(path, route, methods=["GET", "HEAD"], include_in_schema=False)
     uploads = {readings.PATH: settings.max_upload_bytes}

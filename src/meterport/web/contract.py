@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
@@ -27,10 +28,12 @@ from meterport.services.open_export import (
     open_export,
 )
 from meterport.services.submit_export import read_request, submit_export
+from meterport.services.unerased import Unerased
 from meterport.web import contract_docs as docs
-from meterport.web.access import MayExport, MayRead, authenticated
+from meterport.web.access import MayRead, authenticated
 from meterport.web.download import FileResponse, file_response, may_be_redirected, redirect_response
 from meterport.web.errors import InvalidJson, UnsupportedMediaType
+from meterport.web.limits import DOWNLOAD_PLACE, MayCreate
 from meterport.web.watch import Watch, wait_asked_for
 
 POLL_AFTER_S, POLL_AT_LAST_S = 1, 30
@@ -82,13 +85,14 @@ def watch_of(request: Request) -> Watch:
 WatchOf = Annotated[Watch, Depends(watch_of)]
 Prefer = Annotated[str | None, Header(description="`wait=20`: answer when it has ended.")]
 ServicesOf = Annotated[Services, Depends(services_of)]
+VerifiedOf = Annotated[Verified, Depends(verified_of)]
 JsonObject = Annotated[dict[str, object], Depends(json_object)]
 
 
 @router.post("/csv", status_code=202, **docs.CREATE)
 @router.post("/csv/", include_in_schema=False)
 def create_export(
-    access: MayExport,
+    access: MayCreate,
     body: JsonObject,
     services: ServicesOf,
     idempotency_key: Annotated[str | None, Header()] = None,
@@ -146,21 +150,35 @@ def may_see_yet(request: Request, job: Job) -> bool:
     return sees(authenticated(request), job, services_of(request).jobs)
 
 
-@router.get("/download/{job_id:anything}", **docs.DOWNLOAD)
-@router.head("/download/{job_id:anything}", include_in_schema=False)
+@router.get("/download/{job_id:anything}", dependencies=[DOWNLOAD_PLACE], **docs.DOWNLOAD)
+@router.head("/download/{job_id:anything}", dependencies=[DOWNLOAD_PLACE], include_in_schema=False)
 def download_export(
     access: MayRead,
     job_id: str,
     request: Request,
     services: ServicesOf,
-    verified: Annotated[Verified, Depends(verified_of)],
+    verified: VerifiedOf,
 ) -> Response:
     unerased = services.unerased()
     job = find_job(plain_id(job_id), access, jobs=services.jobs)
     if job is None:
         return not_found(job_id)
-    file = downloadable_file(job)
-    record = partial(record_download, job, file, access, jobs=services.jobs, audit=services.audit)
+    record = partial(record_download, job, access, jobs=services.jobs, audit=services.audit)
+    return sent_file(request, job, verified, unerased, record)
+
+
+def sent_file(
+    request: Request,
+    job: Job,
+    verified: Verified,
+    unerased: Unerased,
+    record: Callable[..., None],
+) -> Response:
+    """The job's file, for whoever may have it. Raises what is wrong with it.
+
+    `record` is told of the part, or of the redirection, before anything is sent.
+    """
+    services, file = services_of(request), downloadable_file(job)
     named = {
         "filename": filename(job.request),
         "media_type": media_type(job.request),

@@ -9,7 +9,7 @@ from meterport.domain.options import Compression
 from meterport.encoders import FORMATS
 from meterport.encoders.compression import WRAPPINGS
 from meterport.web.doc_parts import answer
-from meterport.web.error_docs import EVERYWHERE, JOB_ID, MESSAGES, Error, errors
+from meterport.web.error_docs import EVERYWHERE, JOB_ID, MESSAGES, NO_ROOM, Error, errors
 from meterport.web.errors import STATUS
 
 DESCRIPTION = """Exports smart-meter interval data: post a meter and a period, poll the status,
@@ -139,6 +139,7 @@ CREATE: dict[str, Any] = {
         202: answer(JobCreated, "The job is stored and will run", created=_CREATED),
         **errors(
             *(code for code in MESSAGES if STATUS[code] in (400, 413, 415, 422, 507)),
+            *NO_ROOM,
             *EVERYWHERE,
         ),
     },
@@ -206,27 +207,31 @@ def _file(description: str) -> dict[str, Any]:
     return {"description": description, "content": content | shown}
 
 
+FILE_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: _file("The whole file, with ETag, Repr-Digest and Accept-Ranges"),
+    206: _file("The range that was asked for"),
+    304: {"description": "If-None-Match names the file's ETag"},
+    307: {
+        "description": "The object store sends the file, where METERPORT_DOWNLOADS=redirect; "
+        "Location is a secret, and good for a short time. ETag and Repr-Digest are the file's"
+    },
+}
+FILE_CODES = (
+    "EXPORT_NOT_READY",
+    "EXPORT_FAILED",
+    "EXPORT_DAMAGED",
+    "EXPORT_EXPIRED",
+    "RANGE_NOT_SATISFIABLE",
+    "STORAGE_UNAVAILABLE",
+    "RATE_LIMITED",
+)
 DOWNLOAD: dict[str, Any] = {
     "operation_id": "download_export",
     "response_class": Response,
     "summary": "The file",
     "responses": {
-        200: _file("The whole file, with ETag, Repr-Digest and Accept-Ranges"),
-        206: _file("The range that was asked for"),
-        304: {"description": "If-None-Match names the file's ETag"},
-        307: {
-            "description": "The object store sends the file, where METERPORT_DOWNLOADS=redirect; "
-            "Location is a secret, and good for a short time. ETag and Repr-Digest are the file's"
-        },
+        **FILE_ANSWERS,
         404: answer(JobNotFound, "No such job", not_found=_NOT_FOUND),
-        **errors(
-            "EXPORT_NOT_READY",
-            "EXPORT_FAILED",
-            "EXPORT_DAMAGED",
-            "EXPORT_EXPIRED",
-            "RANGE_NOT_SATISFIABLE",
-            "STORAGE_UNAVAILABLE",
-            *EVERYWHERE,
-        ),
+        **errors(*FILE_CODES, *EVERYWHERE),
     },
 }

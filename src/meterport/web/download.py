@@ -4,11 +4,12 @@ Source: RFC 9110 sections 8.8.3 (ETag), 13.1 (conditions), 14 (ranges), 15.4.8 (
 RFC 9530 (Repr-Digest); RFC 8594 (Sunset).
 """
 
+import asyncio
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
@@ -81,14 +82,16 @@ class FileResponse(Response):
                 }
             )
             if scope["method"] != "HEAD":
-                await self._send_part(send)
+                async with _departure(receive) as is_gone:
+                    await self._send_part(send, is_gone)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_part(self, send: Send) -> None:
+    async def _send_part(self, send: Send, is_gone: Callable[[], bool]) -> None:
         await to_thread.run_sync(self._file.seek, self.part.first)
         left = self.part.end - self.part.first
         digest = hashlib.sha256()
-        while left > 0:
+        # What is sent to nobody is dropped without a word, and would be read to its end.
+        while left > 0 and not is_gone():
             chunk = await to_thread.run_sync(self._chunk, min(left, CHUNK_BYTES))
             if not chunk:
                 raise OSError("the file became shorter while it was sent")
@@ -102,6 +105,23 @@ class FileResponse(Response):
         chunk = self._file.read(size)
         self._check()
         return chunk
+
+
+@asynccontextmanager
+async def _departure(receive: Receive) -> AsyncIterator[Callable[[], bool]]:
+    """Whether the client has gone away, for as long as the context lasts."""
+
+    async def departed() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    listening = asyncio.create_task(departed())
+    try:
+        yield listening.done
+    finally:
+        listening.cancel()
+        # Whatever it is that listening ended with, it says nothing of the file.
+        await asyncio.wait([listening])
 
 
 def file_response(

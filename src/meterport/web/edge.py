@@ -8,7 +8,7 @@ import re
 import time
 import uuid
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import structlog
@@ -41,6 +41,7 @@ class _Exchange:
     request_id: str
     started: float
     status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Edge:
@@ -63,6 +64,7 @@ class Edge:
         headers = Headers(scope=scope)
         exchange = _Exchange(_request_id(headers), time.monotonic())
         scope["meterport.request_id"] = exchange.request_id
+        scope["meterport.headers"] = exchange.headers
         outward = _outward(exchange, send)
         try:
             most = self._most_bytes(scope)
@@ -94,6 +96,12 @@ class Edge:
     def _most_bytes(self, scope: Scope) -> int:
         of_path = self._uploads.get(scope["path"].removesuffix("/"), MAX_BODY_BYTES)
         return of_path if scope["method"] == "POST" else MAX_BODY_BYTES
+
+
+def answer_headers(scope: Scope) -> dict[str, str]:
+    """Whatever the answer turns out to be, it has what is put in here."""
+    found: dict[str, str] = scope["meterport.headers"]
+    return found
 
 
 def _announced_bytes(text: str | None) -> int:
@@ -142,6 +150,7 @@ def _outward(exchange: _Exchange, send: Send) -> Send:
             exchange.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = exchange.request_id
+            headers.update(exchange.headers)
             for name, value in _SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
         await send(message)

@@ -3,7 +3,7 @@
 from meterport.web import doc_parts
 from meterport.web.doc_parts import Answers, Error, refusals
 
-__all__ = ["EVERYWHERE", "JOB_ID", "MESSAGES", "Error", "errors"]
+__all__ = ["EVERYWHERE", "JOB_ID", "MESSAGES", "NO_ROOM", "Error", "errors"]
 
 JOB_ID = "6f1e9d3c-8a55-4c1b-9f0e-2b7c1d4e5a60"
 
@@ -17,6 +17,8 @@ MESSAGES = {
     "EXPORT_FAILED": "the export failed: Smart meter with ID '999' not found",
     "JOB_NOT_FOUND": f"there is no job '{JOB_ID}'; GET /api/exports lists them",
     "SMART_METER_NOT_FOUND": "Smart meter with ID '999' not found",
+    "LINK_INVALID": "the link is unknown, or leads nowhere any more; ask for another",
+    "LINK_EXPIRED": "the link has expired; ask for another",
     "EXPORT_NOT_CANCELLABLE": f"the export {JOB_ID} is completed already",
     "MANIFEST_GONE": f"the export {JOB_ID} has no manifest; run it again to get one",
     "VERSION_GONE": "Version 7 of the readings is not kept; the newest is 19",
@@ -48,6 +50,10 @@ MESSAGES = {
     "export",
     "IDEMPOTENCY_KEY_REUSED": "this Idempotency-Key came with another request within 24 hours; "
     "use a new key",
+    "RATE_LIMITED": "this key may ask for 60 exports and links in 60 seconds; try again in 7",
+    "TOO_MANY_ACTIVE_EXPORTS": "100 exports of this owner are not finished, and more may not be; "
+    "try again when one is, or cancel one",
+    "QUEUE_FULL": "10000 exports wait already; try again later",
     "SERVICE_UNAVAILABLE": "the database does not answer; try again soon",
     "STORAGE_UNAVAILABLE": "The object store failed (GenericError)",
     "INTERNAL_ERROR": "the service failed on this request; its log has the cause under the "
@@ -56,6 +62,8 @@ MESSAGES = {
 
 
 EVERYWHERE = tuple(doc_parts.EVERYWHERE)
+NO_ROOM = ("RATE_LIMITED", "TOO_MANY_ACTIVE_EXPORTS", "QUEUE_FULL")
+"""Where exports are asked for."""
 
 
 def errors(*codes: str) -> Answers:

@@ -20,6 +20,7 @@ from meterport.web import exports_docs as docs
 from meterport.web.access import MayRead
 from meterport.web.contract import ServicesOf, WatchOf, may_see_yet
 from meterport.web.exports import asked_job, told
+from meterport.web.limits import STREAM_PLACE
 from meterport.web.routes import add_twins
 from meterport.web.watch import Watch
 
@@ -34,7 +35,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 router = APIRouter(prefix="/api/exports")
 
 
-@router.get("/{job_id}/events", **docs.EVENTS)
+@router.get("/{job_id}/events", dependencies=[STREAM_PLACE], **docs.EVENTS)
 async def events(
     access: MayRead, job_id: str, request: Request, services: ServicesOf, watch: WatchOf
 ) -> Response:

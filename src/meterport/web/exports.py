@@ -41,6 +41,7 @@ from meterport.web.contract import (
     services_of,
 )
 from meterport.web.export_resource import MOST_METERS, Known, estimated, resource
+from meterport.web.limits import MayCreate
 from meterport.web.paging import PARAMETERS, page_of, paged
 from meterport.web.routes import add_twins
 from meterport.web.strict import check_fields, parameters_of
@@ -74,7 +75,7 @@ IdempotencyKey = Annotated[str | None, Header()]
 
 @router.post("", status_code=202, **docs.CREATE)
 def submit(
-    access: MayExport,
+    access: MayCreate,
     body: JsonObject,
     services: ServicesOf,
     idempotency_key: IdempotencyKey = None,
@@ -164,7 +165,7 @@ def cancel(access: MayExport, job_id: str, services: ServicesOf) -> Response:
 
 @router.post("/{job_id}/rerun", status_code=202, **docs.RERUN)
 def rerun(
-    access: MayExport,
+    access: MayCreate,
     job_id: str,
     body: ObjectIfAny,
     services: ServicesOf,

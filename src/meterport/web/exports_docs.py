@@ -9,7 +9,7 @@ from starlette.responses import Response
 from meterport.domain.jobs import Phase
 from meterport.encoders import FORMATS
 from meterport.web.doc_parts import answer
-from meterport.web.error_docs import EVERYWHERE, JOB_ID, MESSAGES, errors
+from meterport.web.error_docs import EVERYWHERE, JOB_ID, MESSAGES, NO_ROOM, errors
 from meterport.web.errors import STATUS
 from meterport.web.export_schemas import (
     METER,
@@ -167,6 +167,7 @@ CREATE: dict[str, Any] = {
         202: answer(Export, "The export is stored and will run", created=_QUEUED),
         **errors(
             *(code for code in MESSAGES if STATUS[code] in (400, 413, 415, 422, 507)),
+            *NO_ROOM,
             "SMART_METER_NOT_FOUND",
             "VERSION_GONE",
             "SOURCE_DATA_INVALID",
@@ -248,7 +249,7 @@ EVENTS: dict[str, Any] = {
                 }
             },
         },
-        **errors("JOB_NOT_FOUND", *EVERYWHERE),
+        **errors("JOB_NOT_FOUND", "RATE_LIMITED", *EVERYWHERE),
     },
 }
 
@@ -281,6 +282,7 @@ RERUN: dict[str, Any] = {
         **errors(
             *_BODY_CODES,
             *_KEY_CODES,
+            *NO_ROOM,
             "START_NOT_IN_PAST",
             "INVALID_TIMEZONE",
             "EXPORT_LIMIT_EXCEEDED",

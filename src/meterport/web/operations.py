@@ -58,6 +58,7 @@ def get_capabilities(access: AccessOf, request: Request, services: ServicesOf) -
         "json_body_bytes": MAX_BODY_BYTES,
         "upload_bytes": request.app.state.upload_bytes,
         "entries_per_page": MOST,
+        **request.app.state.limits_told,
     }
     return JSONResponse(capabilities(limits))
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from anyio import Lock, to_thread
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Header, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from meterport.domain.access import Access
 from meterport.domain.errors import ImportBusy, InvalidRequest, shown
+from meterport.domain.idempotency import check_key
 from meterport.domain.period import LONGEST_INTERVAL_S
 from meterport.importers.base import ImportFormat
 from meterport.importers.options import FLAGS
@@ -22,6 +24,7 @@ from meterport.web import readings_docs as docs
 from meterport.web.access import MayImport
 from meterport.web.contract import ServicesOf
 from meterport.web.errors import UnsupportedMediaType
+from meterport.web.import_once import begun_digest, import_once
 from meterport.web.strict import parameters_of
 
 PATH = "/api/readings"
@@ -74,26 +77,49 @@ async def post_readings(
     request: Request,
     services: ServicesOf,
     inbox: Annotated[Inbox, Depends(inbox_of)],
+    idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Response:
     known = _format(request)
     said = _said(request)
     check_words(said)
+    if idempotency_key is not None:
+        check_key(idempotency_key)
     with inbox.place(), services.uploads.receiving(known.extensions[0]) as upload:
-        await _received(request, upload)
-        return JSONResponse(await inbox.imported(upload.path, said, access))
+        importing = partial(inbox.imported, upload.path, said, access)
+        if idempotency_key is None:
+            await _received(request, upload)
+            return JSONResponse(await importing())
+        digest = begun_digest(request, access)
+        await _received(request, upload, digest.update)
+        report, replayed = await import_once(
+            importing,
+            keys=services.import_keys,
+            owner=access.owner,
+            key=idempotency_key,
+            request_sha256=digest.hexdigest(),
+        )
+        return JSONResponse(report, headers={"Idempotency-Replayed": "true"} if replayed else None)
 
 
-async def _received(request: Request, upload: Upload) -> None:
+async def _received(
+    request: Request, upload: Upload, seen: Callable[[bytes], None] = lambda _: None
+) -> None:
+    """`seen` gets every byte."""
+
+    def take(data: bytes) -> None:
+        upload.write(data)
+        seen(data)
+
     block = bytearray()
     try:
         async for chunk in request.stream():
             block += chunk
             if len(block) >= BLOCK_BYTES:
-                await to_thread.run_sync(upload.write, bytes(block))
+                await to_thread.run_sync(take, bytes(block))
                 block.clear()
     except ClientDisconnect as error:
         raise InvalidRequest("the body was cut off; nothing was imported") from error
-    await to_thread.run_sync(upload.write, bytes(block))
+    await to_thread.run_sync(take, bytes(block))
     await to_thread.run_sync(upload.end)
 
 

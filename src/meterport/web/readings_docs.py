@@ -76,6 +76,11 @@ _MESSAGES = {
     "date-time",
     "IMPORT_BUSY": "another process writes readings, or took over meanwhile; nothing was changed, "
     "so try again when it is done",
+    "IDEMPOTENCY_KEY_INVALID": "Idempotency-Key must be 1 to 255 printable ASCII characters",
+    "IDEMPOTENCY_KEY_IN_USE": "a request with this Idempotency-Key is being worked on; try again "
+    "soon",
+    "IDEMPOTENCY_KEY_REUSED": "this Idempotency-Key came with another file, or other parameters, "
+    "within 24 hours; use a new key",
     "STORAGE_FULL": "There is too little space left on the disk",
     "STORAGE_UNAVAILABLE": "What was sent could not be stored: Input/output error",
     "SOURCE_UNAVAILABLE": "The readings store cannot be read",

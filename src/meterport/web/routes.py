@@ -13,5 +13,9 @@ def add_twins(router: APIRouter) -> None:
         for twin, methods in ((path, head), (f"{path}/", head | own)):
             if methods:
                 router.add_api_route(
-                    twin, route.endpoint, methods=sorted(methods), include_in_schema=False
+                    twin,
+                    route.endpoint,
+                    methods=sorted(methods),
+                    dependencies=route.dependencies,
+                    include_in_schema=False,
                 )

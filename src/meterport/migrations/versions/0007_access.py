@@ -1,4 +1,4 @@
-"""Keys, links and the audit log; exports by their owner."""
+"""Keys, links and the audit log; exports by their owner; idempotency keys of files sent."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.TIMESTAMP, nullable=False),
     )
     op.create_index("links_by_job", "links", ["job_id"])
+    _make_import_keys()
     op.create_table(
         "audit",
         sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -63,6 +64,21 @@ def upgrade() -> None:
     _forbid_changes()
 
 
+def _make_import_keys() -> None:
+    op.create_table(
+        "import_keys",
+        sa.Column("owner", sa.String, primary_key=True),
+        sa.Column("key", sa.String, primary_key=True),
+        sa.Column("request_sha256", sa.String, nullable=False),
+        sa.Column("state", sa.String, nullable=False),
+        sa.Column("holder", sa.String),
+        sa.Column("lease_until", sa.TIMESTAMP),
+        sa.Column("report", sa.Text),
+        sa.Column("created_at", sa.TIMESTAMP, nullable=False),
+    )
+    op.create_index("import_keys_by_time", "import_keys", ["created_at"])
+
+
 def _forbid_changes() -> None:
     if op.get_bind().dialect.name == "postgresql":
         op.execute(
@@ -84,7 +100,7 @@ def _forbid_changes() -> None:
 
 
 def downgrade() -> None:
-    for table in ("audit_meters", "audit", "links", "api_keys"):
+    for table in ("audit_meters", "audit", "import_keys", "links", "api_keys"):
         op.drop_table(table)
     if op.get_bind().dialect.name == "postgresql":
         op.execute("DROP FUNCTION meterport_append_only()")
