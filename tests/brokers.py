@@ -53,10 +53,18 @@ class Valkey:
 
     def empty(self) -> None:
         """FLUSHALL: everything in it is gone."""
+        answer = self._answer(b"FLUSHALL")
+        assert answer == b"+OK", answer
+
+    def close_subscriptions(self) -> None:
+        """The connections of those who listen to what is said to all."""
+        closed = self._answer(b"CLIENT KILL TYPE PUBSUB")
+        assert int(closed.removeprefix(b":")) > 0, closed
+
+    def _answer(self, command: bytes) -> bytes:
         with socket.create_connection(("127.0.0.1", self.port), WITHIN_S) as connection:
-            connection.sendall(b"FLUSHALL\r\n")
-            answer = connection.recv(64)
-        assert answer == b"+OK\r\n", answer
+            connection.sendall(command + b"\r\n")
+            return connection.recv(64).strip()
 
     def kill(self) -> None:
         """All that was queued is gone, as nothing is saved."""

@@ -21,7 +21,7 @@ from meterport.adapters.celery_dispatch import TASK, broker, check_url
 from meterport.domain.errors import MeterportError, StartRefused
 from meterport.domain.jobs import Lane
 from meterport.settings import Settings, load_settings
-from meterport.telemetry import configure_logs
+from meterport.telemetry import configure_logs, forward_logs
 
 
 def _settings() -> Settings:
@@ -45,6 +45,7 @@ log = structlog.get_logger()
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _logs(**_: Any) -> None:
     configure_logs(settings.log_format, settings.log_level)
+    forward_logs("celery", "kombu")
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]

@@ -33,6 +33,24 @@ def configure_logs(format_name: str, level: str) -> None:
     )
 
 
+def forward_logs(*libraries: str) -> None:
+    """What those libraries warn of becomes lines of ours, where else it would be said nowhere."""
+    handler = _Forwarding(logging.WARNING)
+    for library in libraries:
+        logging.getLogger(library).addHandler(handler)
+
+
+class _Forwarding(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno,
+            "library_warns",
+            library=record.name,
+            message=record.getMessage(),
+            exc_info=record.exc_info,
+        )
+
+
 class _Unfailing(io.TextIOBase):
     """stderr, whose reader may be gone or whose disk may be full: no line is worth a job."""
 

@@ -44,6 +44,7 @@ from meterport.settings import Settings
 from meterport.sources import delta_store, delta_table
 from meterport.sources.delta import DeltaSource
 from meterport.sources.delta_upkeep import DeltaUpkeep
+from tests.chaos import broken_celery
 
 
 def apply(name: str = "") -> None:
@@ -431,38 +432,41 @@ def _just_now() -> tuple[Any, ...]:
 _JUST_NOW = _just_now()
 
 VARIANTS: Mapping[str, Callable[[], None]] = {
-    variant.__name__: variant
-    for variant in (
-        commit_before_rename,
-        written_in_place,
-        no_attempt_check,
-        no_renewed_claims,
-        no_renewed_parts,
-        parts_unchecked,
-        answer_before_commit,
-        keys_are_not_kept,
-        all_at_once,
-        no_fsync,
-        log_before_data,
-        ignores_eio,
-        no_sync_in_database,
-        reads_the_newest,
-        backup_named_first,
-        backup_of_the_readings_first,
-        restore_without_a_mark,
-        poison_kills_its_worker,
-        crashes_without_end,
-        deaf_to_the_order_to_stop,
-        leases_kept_to_the_end,
-        parts_left_behind,
-        full_disk_overlooked,
-        hurried_housekeeping,
-        nobody_hands_on,
-        outages_are_defects,
-        accepts_without_a_database,
-        failed_uploads_overlooked,
-        commit_before_upload,
-        polars_before_the_fork,
-        uploads_left_behind,
-    )
+    **broken_celery.VARIANTS,
+    **{
+        variant.__name__: variant
+        for variant in (
+            commit_before_rename,
+            written_in_place,
+            no_attempt_check,
+            no_renewed_claims,
+            no_renewed_parts,
+            parts_unchecked,
+            answer_before_commit,
+            keys_are_not_kept,
+            all_at_once,
+            no_fsync,
+            log_before_data,
+            ignores_eio,
+            no_sync_in_database,
+            reads_the_newest,
+            backup_named_first,
+            backup_of_the_readings_first,
+            restore_without_a_mark,
+            poison_kills_its_worker,
+            crashes_without_end,
+            deaf_to_the_order_to_stop,
+            leases_kept_to_the_end,
+            parts_left_behind,
+            full_disk_overlooked,
+            hurried_housekeeping,
+            nobody_hands_on,
+            outages_are_defects,
+            accepts_without_a_database,
+            failed_uploads_overlooked,
+            commit_before_upload,
+            polars_before_the_fork,
+            uploads_left_behind,
+        )
+    },
 }

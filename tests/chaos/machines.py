@@ -15,6 +15,11 @@ def job_of(at: Machines, job_id: str) -> Job:
     return job
 
 
+def end_of_log(at: Machines) -> str:
+    """What its processes said last: the cause of a failure that comes once in a hundred runs."""
+    return at.log.read_text(errors="replace")[-20_000:]
+
+
 def wait_for_ends(chaos: Chaos, at: Machines, job_ids: Collection[str]) -> None:
     """What has not ended when patience is at its end, the count of lost jobs will tell."""
 

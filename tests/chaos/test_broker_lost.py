@@ -11,7 +11,7 @@ from meterport.domain.jobs import JobStatus
 from tests import brokers, make, servers
 from tests.brokers import Store, Valkey
 from tests.chaos.harness import Chaos, spoilt, wait_until
-from tests.chaos.machines import check_leftovers, content, job_of, wait_for_ends
+from tests.chaos.machines import check_leftovers, content, end_of_log, job_of, wait_for_ends
 from tests.e2e.machines import Machines, machines
 from tests.e2e.service import csv_of
 
@@ -74,8 +74,7 @@ ACCIDENTS: Mapping[str, Callable[[Valkey, Load], None]] = {
 
 def lose_broker(chaos: Chaos, at: Machines, broker: Valkey, *variants: str, accidents: int) -> None:
     hurried = spoilt("hurried_housekeeping", *variants)
-    for pool in ("prefork", "threads"):
-        at.celery(pool, hurried)
+    workers = {pool: at.celery(pool, hurried) for pool in ("prefork", "threads")}
     load = Load(chaos, at)
     load.burst()
     wait_until(load.all_done)  # they are at work, so what comes now is not a slow start
@@ -88,6 +87,8 @@ def lose_broker(chaos: Chaos, at: Machines, broker: Valkey, *variants: str, acci
     load.burst()
     wait_for_ends(chaos, at, load.wanted)
     chaos.count(accidents=accidents, jobs=len(load.wanted))
+    for pool, worker in workers.items():
+        chaos.expect(worker.poll() is None, f"the worker of {pool} ended: {worker.poll()}")
     check(chaos, load)
 
 
@@ -125,7 +126,7 @@ def test_a_broker_that_is_killed_and_emptied_costs_no_job(
 ) -> None:
     lose_broker(chaos, at, broker, accidents=chaos.size(3, full=45))
 
-    assert chaos.found == []
+    assert chaos.found == [], end_of_log(at)
 
 
 def test_a_service_that_sends_no_message_again_is_caught(

@@ -104,6 +104,7 @@ def broker(url: str) -> "Celery":
         accept_content=["json"],
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
+        worker_consumer="meterport.adapters.celery_consumer:LastingConsumer",
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # else a worker ends itself in a long outage
         broker_connection_timeout=2,
@@ -143,7 +144,10 @@ def check_url(url: str) -> None:
 
 
 def _reconnecting() -> type:
-    """A connection that asks a broker which is away again after 1 to 6 s; Celery's pace is 30 s."""
+    """A connection that asks a broker which is away again after 1 to 6 s; Celery's pace is 30 s.
+
+    When it is lost, it is closed to the end.
+    """
     from kombu.connection import Connection
 
     class Reconnecting(Connection):
@@ -151,6 +155,15 @@ def _reconnecting() -> type:
             pace = {"interval_start": 1, "interval_step": 1, "interval_max": 5}
             again: Any = super().ensure_connection
             return again(*arguments, **given | pace)
+
+        def _do_close_self(self) -> None:
+            # Kombu's own stops at the first channel that fails to close. The others stay open, and
+            # whoever closes them later, or acknowledges to them, gets an AttributeError.
+            close: Any = self.maybe_close_channel
+            for channel in [*(getattr(self._transport, "channels", None) or ())]:
+                close(channel)
+            rest: Any = super()._do_close_self
+            rest()
 
     return Reconnecting
 
