@@ -229,6 +229,17 @@ def test_a_worker_asks_a_broker_that_is_away_again_within_seconds(
     assert max(waits) <= 6
 
 
+def test_a_broker_that_went_silent_without_a_word_is_given_up_within_ten_seconds(
+    valkey: Valkey,
+) -> None:
+    with broker(valkey.url).connection_for_read() as connection:
+        channel = connection.default_channel
+
+        noticed_s = channel.brpop_timeout + 2 * channel.health_check_interval  # as Kombu says
+
+        assert noticed_s + channel.socket_timeout <= 10
+
+
 def test_a_worker_listens_again_when_postgresql_has_closed_its_connection(
     emptied: Emptied,
 ) -> None:

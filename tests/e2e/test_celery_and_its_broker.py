@@ -102,11 +102,16 @@ def worker(
         home.services.close()
 
 
-POOLS = pytest.mark.parametrize("pool", ["prefork", "threads"])
-
-
-@POOLS
-@pytest.mark.parametrize("worker", [(), ("failing_clean_up",), ("failing_reader",)], indirect=True)
+@pytest.mark.parametrize(
+    ("pool", "worker"),
+    [
+        ("prefork", ()),
+        ("threads", ()),
+        ("threads", ("failing_clean_up",)),
+        ("threads", ("failing_reader",)),
+    ],
+    indirect=["worker"],
+)
 def test_a_worker_with_a_job_at_work_outlives_its_brokers_end(worker: Worker) -> None:
     at_work = worker.begin()
 
@@ -121,7 +126,7 @@ def test_a_worker_with_a_job_at_work_outlives_its_brokers_end(worker: Worker) ->
     assert worker.job(at_work).attempt == 1
 
 
-@pytest.mark.parametrize("pool", ["prefork"])
+@pytest.mark.parametrize("pool", ["threads"])
 @pytest.mark.parametrize(
     "worker",
     [("celerys_own_consumer",), ("celerys_own_consumer", "failing_reader")],

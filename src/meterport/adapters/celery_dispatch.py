@@ -23,7 +23,10 @@ UNSENT = 1000
 
 TRANSPORT = {
     "socket_connect_timeout": 2,
-    "socket_timeout": 10,
+    # A worker whose connection died without a word works again within 10 s: it looks every so
+    # often whether an answer is overdue, and may then wait for one in another connection.
+    "socket_timeout": 3,
+    "health_check_interval": 2,
     # For a sender: else it would try to connect until the broker is back, at a growing pace.
     "max_retries": 1,
     "interval_start": 0,

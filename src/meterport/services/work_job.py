@@ -34,7 +34,8 @@ from meterport.encoders.compression import chosen
 from meterport.ports import JobStore, MeterCatalog, ObjectStore, ReadingSource, Stopping
 from meterport.services.choose_meters import Limits, check_written
 from meterport.services.find_meters import find_meters, meters_at
-from meterport.services.heartbeat import BEAT_S, HandedBack, Heartbeat, LeaseLost
+from meterport.services.growing_wait import GrowingWait
+from meterport.services.heartbeat import HandedBack, Heartbeat, LeaseLost
 from meterport.services.join_parts import join_parts
 from meterport.services.run_export import Fleet, run_export
 
@@ -50,6 +51,7 @@ class Workplace:
 
     `stopping` is set when the worker shall let go of its job; `abandon` ends the process when
     a job that ran out of time does not. `wake` tells other workers of what a job leaves to do.
+    `unrecorded` is the wait after an attempt of which nothing could be recorded.
     """
 
     jobs: JobStore
@@ -64,6 +66,7 @@ class Workplace:
     part_rows: int = PART_ROWS
     limits: Limits = field(default_factory=Limits)
     abandon: Callable[[], None] = lambda: None
+    unrecorded: GrowingWait = field(default_factory=GrowingWait)
     wake: Callable[[JobId, Lane], None] = lambda _job_id, _lane: None
 
 
@@ -82,6 +85,8 @@ def work_job(
         except ServiceUnavailable as error:
             log.warning("export_without_database", error=error.message)
             _hand_back_later(job, at)
+        else:
+            at.unrecorded.reset()
     return True
 
 
@@ -285,11 +290,17 @@ def _hand_back_later(job: Job, at: Workplace) -> None:
 
     What was written stays: if the answer alone was lost, it is the job's result; else it is swept.
     """
-    give_up = time.monotonic() + at.lease.duration.total_seconds()
-    while time.monotonic() < give_up and not at.stopping.wait(BEAT_S):
+    lease_s = at.lease.duration.total_seconds()
+    give_up = time.monotonic() + lease_s
+    while time.monotonic() < give_up and not at.stopping.wait(_wait_s(at, lease_s)):
         with suppress(ServiceUnavailable):
             at.jobs.hand_back(job)
             return
+
+
+def _wait_s(at: Workplace, lease_s: float) -> float:
+    """Several within a lease, however long it has grown: beyond it the outage would be a crash."""
+    return min(at.unrecorded.next_s(jitter=random.random()), lease_s / 4)  # noqa: S311 - no secret
 
 
 def _remove(job: Job, at: Workplace) -> None:
