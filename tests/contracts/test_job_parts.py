@@ -222,12 +222,12 @@ def test_each_free_part_is_stranded_and_its_waiting_job_is_not(
 
 
 def test_parts_count_as_work_of_their_owner(jobs: JobStore) -> None:
-    fleet = split(jobs, owner="busy")
-    single = jobs.add(make.request(), owner="other").job
+    fleet = split(jobs, owner="busy")  # and so was served last
+    first, second = (jobs.add(make.request(), owner="other").job for _ in range(2))
 
-    taken = [claim(jobs).id for _ in range(4)]
+    taken = [claim(jobs).id for _ in range(5)]
 
-    assert taken == [fleet.id, single.id, fleet.id, fleet.id]
+    assert taken == [first.id, fleet.id, second.id, fleet.id, fleet.id]
 
 
 def test_parts_stay_in_the_lane_of_their_job(jobs: JobStore) -> None:

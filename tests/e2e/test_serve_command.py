@@ -238,6 +238,7 @@ def test_settings_are_shown_as_json(tmp_path: Path) -> None:
         "max_meters": 10_000,
         "max_rows": 1_000_000_000,
         "max_upload_bytes": 1 << 30,
+        "import_memory_mib": None,
         "worker_restart_s": 0.1,
         "keep_files_days": 7.0,
         "keep_jobs_days": 90.0,
