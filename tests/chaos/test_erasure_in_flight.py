@@ -38,7 +38,11 @@ def erase_under_a_slow_download(chaos: Chaos, folder: Path, variant: str = "") -
         assert client.recv(RECEIVE_BYTES).startswith(b"HTTP/1.1 200 ")
         erase(home.services, "123")
         after = rest_of(client)
+        again = api.http.get(f"/api/export/download/{job.id}").status_code
+        logged = processes.log.read_text()
     chaos.count(downloads_cut=1)
+    chaos.expect(again == 410, f"asked again: {again}")
+    chaos.expect("request_crashed" not in logged, "the API takes the cut for a crash")
     chaos.expect(after <= ON_THE_WAY_BYTES, f"{after:,} bytes came after the erasure")
 
 
