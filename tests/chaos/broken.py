@@ -40,6 +40,7 @@ from meterport.domain.sheets import Sheet
 from meterport.encoders import csv
 from meterport.processes import StopFlag
 from meterport.services import back_up, run_export, submit_export
+from meterport.services.unerased import Unerased
 from meterport.settings import Settings
 from meterport.sources import delta_store, delta_table
 from meterport.sources.delta import DeltaSource
@@ -420,6 +421,11 @@ def polars_before_the_fork() -> None:
     _patch(settings, "load_settings", counted)
 
 
+def sends_what_was_erased() -> None:
+    """A download goes on to its end, whatever is erased meanwhile."""
+    _patch(Unerased, "check", lambda self, job_id: None)
+
+
 def _just_now() -> tuple[Any, ...]:
     from datetime import UTC, datetime
 
@@ -468,6 +474,7 @@ VARIANTS: Mapping[str, Callable[[], None]] = {
             commit_before_upload,
             polars_before_the_fork,
             uploads_left_behind,
+            sends_what_was_erased,
         )
     },
 }

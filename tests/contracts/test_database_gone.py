@@ -12,6 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.pool import QueuePool
 
 from meterport.adapters import sql_database
+from meterport.adapters.sql_audit import SqlAudit
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_erasures import SqlErasures
 from meterport.adapters.sql_figures import SqlFigures
@@ -23,10 +24,13 @@ from meterport.adapters.sql_presence import SqlPresence
 from meterport.adapters.sql_schema import upgrade
 from meterport.adapters.sql_tables import jobs as jobs_table
 from meterport.domain.access import ALL_METERS
+from meterport.domain.audit import Sought
 from meterport.domain.errors import InternalError, ServiceUnavailable
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job, Lease
+from meterport.services.verify_audit import verify_audit
 from tests import make
+from tests.contracts.audits import download
 from tests.contracts.conftest import Postgres, wait_until
 
 LEASE = Lease("worker", timedelta(hours=1))
@@ -57,6 +61,11 @@ CALLS: Mapping[str, Callable[[Database, Job], object]] = {
     "oldest_version": lambda db, job: SqlJobArchive(db).oldest_version_in_use(),
     "forget": lambda db, job: SqlJobArchive(db).forget(older_than=timedelta(0)),
     "meter": lambda db, job: SqlMeters(db).get("123"),
+    "record": lambda db, job: SqlAudit(db).record(download("123")),
+    "audit_page": lambda db, job: SqlAudit(db).page(Sought(), limit=1),
+    "audit_walk": lambda db, job: verify_audit(SqlAudit(db)),
+    "mark": lambda db, job: SqlErasures(db).mark(),
+    "erasure": lambda db, job: SqlErasures(db).state("123"),
     "meters": lambda db, job: SqlMeters(db).all(),
     "page": lambda db, job: SqlMeters(db).page(prefix="", after="", limit=1, within=ALL_METERS),
     "figures": lambda db, job: SqlFigures(db).figures(),

@@ -15,10 +15,12 @@ import pytest
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
+from meterport.adapters.sql_audit import SqlAudit
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_tables import jobs
 from meterport.bootstrap import prepare
-from meterport.domain.errors import StartRefused
+from meterport.domain.audit import Deed, Head, Sought
+from meterport.domain.errors import ServiceUnavailable, StartRefused
 from meterport.web.app import create_app
 from tests import make
 from tests.answers import assert_refused
@@ -228,3 +230,23 @@ def test_making_a_link_logs_nothing_of_it(
 
     out, err = capfd.readouterr()
     assert secret not in caplog.text + out + err
+
+
+def test_a_redirect_is_recorded_before_the_link_is_given(export: Export) -> None:
+    export.location()
+
+    (seen,) = export.home.services.audit.page(Sought(smart_meter_id="123"), limit=1).entries
+    told = seen.as_json()
+    assert (told["action"], told["rows"], told["bytes"]) == ("file_downloaded", 2, len(CSV))
+    assert told["details"] == {"format": "csv", "redirected": "true"}
+
+
+def test_without_a_record_no_link_is_given(export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unwritable(audit: SqlAudit, deed: Deed) -> Head:
+        raise ServiceUnavailable("the database does not answer; try again soon")
+
+    monkeypatch.setattr(SqlAudit, "record", unwritable)
+    answer = export.service.get(export.url, follow_redirects=False)
+
+    assert answer.status_code == 503
+    assert "Location" not in answer.headers

@@ -69,7 +69,7 @@ class SqlErasures:
             func.count(asked), func.max(asked), func.count(finished), func.max(finished)
         )
         with self._database.read() as connection:
-            return connection.execute(newest).one()._tuple()
+            return tuple(connection.execute(newest).one())
 
     def state(self, smart_meter_id: str) -> tuple[datetime | None, datetime | None]:
         times = select(erasures.c.requested_at, erasures.c.finished_at)

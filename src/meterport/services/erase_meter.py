@@ -4,6 +4,7 @@ Recorded first, so that a crash on the way leaves an erasure that housekeeping f
 so that a restored backup forgets the meter again.
 """
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -22,6 +23,7 @@ from meterport.ports.audit import Recorder
 from meterport.ports.erasures import Erasures
 from meterport.services.refresh_meters import refresh_meters
 from meterport.services.sweep import sweep
+from meterport.services.unerased import STALE_S
 
 PATIENCE = timedelta(seconds=30)
 HOWEVER_NEW = timedelta.min
@@ -62,6 +64,8 @@ def erase_meter(
         )
     )
     erasures.finish(smart_meter_id)
+    # Whoever asked last just before it has sent what it had, and asks again.
+    time.sleep(STALE_S)
     log.info("meter_erased", rows=rows)
     return rows
 

@@ -4,6 +4,7 @@ Asked before each piece, since a download may take hours and an erasure ends in 
 returned, no further byte of the meter goes out.
 """
 
+import time
 from collections.abc import Iterable, Iterator
 
 from meterport.domain.errors import ExportExpired, SmartMeterNotFound
@@ -12,6 +13,9 @@ from meterport.ports import JobStore
 from meterport.ports.erasures import Erasures
 
 BLOCK = 1 << 16
+STALE_S = 0.05
+"""So old an answer may be, so that a fast download does not ask at each chunk; an erasure waits as
+long before it returns."""
 
 
 class Unerased:
@@ -20,11 +24,16 @@ class Unerased:
     def __init__(self, *, jobs: JobStore, erasures: Erasures) -> None:
         self._jobs = jobs
         self._erasures = erasures
+        self._asked_at = time.monotonic()
         self._mark = erasures.mark()
 
     def check(self, job_id: JobId) -> None:
         """Raises ExportExpired; ServiceUnavailable, for what nobody can ask may not be sent."""
+        now = time.monotonic()
+        if now - self._asked_at < STALE_S:
+            return
         mark = self._erasures.mark()
+        self._asked_at = now
         if mark == self._mark:
             return
         job = self._jobs.get(job_id)

@@ -15,12 +15,13 @@ from datetime import datetime
 from email.utils import format_datetime
 from typing import BinaryIO
 
+import structlog
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from meterport.domain.errors import RangeNotSatisfiable
+from meterport.domain.errors import MeterportError, RangeNotSatisfiable
 from meterport.domain.exports import ExportFile
 from meterport.domain.period import to_the_second
 from meterport.web.errors import error_response, request_id
@@ -28,6 +29,8 @@ from meterport.web.errors import error_response, request_id
 CHUNK_BYTES = 256 * 1024
 _CONDITIONS = {"if-none-match", "if-modified-since", "if-range"}
 _RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})", re.ASCII)
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,14 @@ class FileResponse(Response):
                 }
             )
             if scope["method"] != "HEAD":
-                async with _departure(receive) as is_gone:
-                    await self._send_part(send, is_gone)
+                try:
+                    async with _departure(receive) as is_gone:
+                        await self._send_part(send, is_gone)
+                except MeterportError as error:
+                    # Unfinished: the server closes the connection, and a client that goes on
+                    # is told why.
+                    log.warning("download_cut", code=error.code)
+                    return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_part(self, send: Send, is_gone: Callable[[], bool]) -> None:
