@@ -38,7 +38,7 @@ class JobCreated(BaseModel):
     message: str
 
 
-class Progress(BaseModel):
+class JobProgress(BaseModel):
     percent: int
     records_written: int
     records_expected: int
@@ -50,7 +50,7 @@ class JobPending(BaseModel):
     message: str
     created_at: str
     updated_at: str
-    progress: Progress | None = None
+    progress: JobProgress | None = None
 
 
 class ExportPeriod(BaseModel):
