@@ -133,6 +133,7 @@ _FAILED = {
 _NOT_FOUND = {"status": "not_found", "message": f"Job with ID '{JOB_ID}' not found"}
 CREATE: dict[str, Any] = {
     "operation_id": "create_export",
+    "tags": ["exports"],
     "summary": "Ask for an export",
     "description": "In any format: the field decides, the path is but the contract's name.",
     "responses": {
@@ -162,6 +163,7 @@ CREATE: dict[str, Any] = {
 
 STATUS_OF_JOB: dict[str, Any] = {
     "operation_id": "get_export_status",
+    "tags": ["exports"],
     "summary": "How far is the export?",
     "responses": {
         200: answer(
@@ -208,6 +210,7 @@ def _file(description: str) -> dict[str, Any]:
 
 DOWNLOAD: dict[str, Any] = {
     "operation_id": "download_export",
+    "tags": ["exports"],
     "response_class": Response,
     "summary": "The file",
     "responses": {
