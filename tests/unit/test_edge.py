@@ -89,6 +89,7 @@ def test_without_any_guard_every_host_is_answered(tmp_path: Path) -> None:
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://[localhost"},
         {"Origin": "http://localhost:9999"},
     ],
 )
