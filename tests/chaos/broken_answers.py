@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from meterport.domain.errors import MeterportError
-from meterport.web import contract, edge, errors, exports, strict
+from meterport.web import contract, edge, errors, exports, meters, strict
 
 Spoil = Callable[[pytest.MonkeyPatch], None]
 
@@ -55,3 +55,20 @@ VARIANTS: Mapping[str, Spoil] = {
         any_request_id_comes_back,
     )
 }
+
+
+def a_field_is_left_out(patch: pytest.MonkeyPatch) -> None:
+    """A meter is told without its number of rows, which the document promises."""
+    summary = meters._summary
+
+    def shorter(meter: Any) -> dict[str, object]:
+        return {name: value for name, value in summary(meter).items() if name != "rows"}
+
+    patch.setattr(meters, "_summary", shorter)
+
+
+AGAINST_THE_DOCUMENT: Mapping[str, tuple[str, Spoil]] = {
+    "ids_are_parsed_unguarded": ("get_export_status", ids_are_parsed_unguarded),
+    "a_field_is_left_out": ("list_meters", a_field_is_left_out),
+}
+"""With the operation that they spoil."""

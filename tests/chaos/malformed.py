@@ -8,7 +8,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
 from starlette.types import ASGIApp
 
 from meterport.domain.errors import ImportBusy
@@ -20,6 +19,7 @@ from meterport.web.readings import Inbox
 from tests import make
 from tests.asgi import call, complaint
 from tests.chaos.corpus import METERS, Corpus, corpus
+from tests.chaos.harness import quiet_logs
 from tests.chaos.mutations import mutated
 
 LOOKS = 5
@@ -62,11 +62,8 @@ class FewImports:
 
 def send(folder: Path, *, seed: str, requests: int, imports: int, at_most_found: int = 5) -> Result:
     """On a home of its own in `folder`. It stops when it has found that much."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    try:
+    with quiet_logs():
         return asyncio.run(_send(folder, seed, requests, imports, at_most_found))
-    finally:
-        structlog.reset_defaults()
 
 
 async def _send(folder: Path, seed: str, requests: int, imports: int, most: int) -> Result:

@@ -28,7 +28,7 @@ SLACK_MIB = 48
 
 def sent(chaos: Chaos, folder: Path) -> list[Result]:
     if not chaos.full:
-        return [send(folder, seed=f"{chaos.seed}:0", requests=6_000, imports=2)]
+        return [send(folder, seed=f"{chaos.seed}:0", requests=5_000, imports=2)]
     processes = int(os.environ.get("METERPORT_CHAOS_PROCESSES", os.cpu_count() or 1))
     spawned = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawned) as pool:

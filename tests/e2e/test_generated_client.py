@@ -73,12 +73,7 @@ def exports(generated: Any, client: Any) -> Any:
 
 
 def january(generated: Any, **changed: Any) -> Any:
-    return generated.ExportRequest(
-        smart_meter_id=changed.pop("smart_meter_id", "123"),
-        start_datetime="2024-01-01T00:00:00Z",
-        end_datetime="2024-01-31T23:59:59Z",
-        **changed,
-    )
+    return generated.ExportRequest(**make.body(**changed))
 
 
 def ended(exports: Any, job_id: str) -> Any:
@@ -117,11 +112,13 @@ def test_a_failed_job_is_one_of_the_states(generated: Any, exports: Any) -> None
 
 
 def test_a_refused_request_comes_as_the_error_model(generated: Any, exports: Any) -> None:
-    error = refused(generated, exports.create_export, january(generated, smart_meter_id="=1"))
+    backwards = january(generated, end_datetime="2023-01-01T00:00:00Z")
+
+    error = refused(generated, exports.create_export, backwards)
 
     assert error.status == 422
     assert isinstance(error.data, generated.ErrorBody)
-    assert error.data.error.code == "INVALID_SMART_METER_ID"
+    assert error.data.error.code == "INVALID_DATE_RANGE"
     assert error.data.request_id == error.headers["X-Request-Id"]
 
 
