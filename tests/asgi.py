@@ -115,12 +115,14 @@ def _reply(sent: list[Message]) -> Reply:
     return Reply(sent[0]["status"], tuple(map(tuple, sent[0]["headers"])), body)
 
 
-def complaint(reply: Reply) -> str:
-    """What is wrong with an answer, whatever was asked; empty: nothing is."""
-    for complaint_of in (_of_headers, _of_status):
-        if said := complaint_of(reply):
-            return said
-    return _of_error(reply) if reply.status >= 400 else _of_body(reply)
+def complaint(reply: Reply, *, provoked: int | None = None) -> str:
+    """What is wrong with an answer, whatever was asked; empty: nothing is.
+
+    `provoked`: the status from 500 on that it may have.
+    """
+    if reply.status >= 500 and reply.status != provoked and not _is_not_ready(reply):
+        return f"{reply.status}: {reply.body[:300]!r}"
+    return _of_headers(reply) or (_of_error(reply) if reply.status >= 400 else _of_body(reply))
 
 
 def _of_headers(reply: Reply) -> str:
@@ -134,15 +136,9 @@ def _of_headers(reply: Reply) -> str:
     return "" if len(reply.values(b"x-request-id")) == 1 else "it has no X-Request-Id"
 
 
-def _of_status(reply: Reply) -> str:
-    if reply.status < 500 or (reply.status == 503 and _is_not_ready(reply)):
-        return ""
-    return f"{reply.status}: {reply.body[:300]!r}"
-
-
 def _is_not_ready(reply: Reply) -> bool:
     """/readyz has no other word for it."""
-    body = reply.json() if reply.is_json else {}
+    body = reply.json() if reply.status == 503 and reply.is_json else {}
     return bool(body.get("status") == "not ready" and body.keys() == {"status", "checks"})
 
 

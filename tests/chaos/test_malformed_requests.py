@@ -3,7 +3,8 @@
 Requests of every operation of the OpenAPI document are spoilt (tests/chaos/mutations.py) and handed
 to the application as a server would, with no HTTP client in between. Of each answer the status,
 the envelope and its code, the size, and the headers are looked at; and the process's memory.
-Few: some thousands in this process; full: a million, in METERPORT_CHAOS_PROCESSES processes.
+Few: some thousands in this process; full: METERPORT_CHAOS_REQUESTS of them, a million unless
+another number is given, in METERPORT_CHAOS_PROCESSES processes, as many as there are cores.
 """
 
 import multiprocessing
@@ -29,6 +30,7 @@ SLACK_MIB = 48
 def sent(chaos: Chaos, folder: Path) -> list[Result]:
     if not chaos.full:
         return [send(folder, seed=f"{chaos.seed}:0", requests=5_000, imports=2)]
+    requests = int(os.environ.get("METERPORT_CHAOS_REQUESTS", "1_000_000"))
     processes = int(os.environ.get("METERPORT_CHAOS_PROCESSES", os.cpu_count() or 1))
     spawned = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawned) as pool:
@@ -37,8 +39,8 @@ def sent(chaos: Chaos, folder: Path) -> list[Result]:
                 send,
                 folder / str(number),
                 seed=f"{chaos.seed}:{number}",
-                requests=1_000_000 // processes,
-                imports=100 // processes,
+                requests=requests // processes,
+                imports=requests // processes // 10_000,
             )
             for number in range(processes)
         ]
