@@ -426,6 +426,25 @@ def sends_what_was_erased() -> None:
     _patch(Unerased, "check", lambda self, job_id: None)
 
 
+def logs_tell_all() -> None:
+    """The line of a request has its path and headers, and that of a job its meter."""
+    from meterport.services import work_job
+    from meterport.web import edge
+
+    attempt = work_job._attempt
+
+    def whole(scope: Any, exchange: Any) -> None:
+        edge.log.info("request", asked=repr((scope["path"], scope["query_string"])))
+        edge.log.debug("headers", headers=repr(scope["headers"]))
+
+    def told(job: Job, at: Any) -> None:
+        work_job.log.info("export_begins", meter=job.request.smart_meter_id)
+        attempt(job, at)
+
+    _patch(edge, "_log", whole)
+    _patch(work_job, "_attempt", told)
+
+
 def _just_now() -> tuple[Any, ...]:
     from datetime import UTC, datetime
 
@@ -475,6 +494,7 @@ VARIANTS: Mapping[str, Callable[[], None]] = {
             polars_before_the_fork,
             uploads_left_behind,
             sends_what_was_erased,
+            logs_tell_all,
         )
     },
 }

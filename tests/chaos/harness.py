@@ -6,6 +6,7 @@ Size:  a few rounds of each test in `make test`, the full ones with METERPORT_CH
 
 import ctypes
 import json
+import logging
 import os
 import random
 import signal
@@ -19,6 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+
+import structlog
 
 ROOT = Path(__file__).parents[2]
 WITHIN_S = 60.0
@@ -89,6 +92,18 @@ def spoilt(*variants: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
         "METERPORT_TEST_VARIANT": ",".join(variants),
     }
+
+
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Of what crashes in this process alone, and without the locals of frames, which take long."""
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    level = structlog.make_filtering_bound_logger(logging.ERROR)
+    structlog.configure(processors=[renderer], wrapper_class=level)
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
 
 
 class Zygote:

@@ -26,6 +26,24 @@ def test_another_method_gets_the_envelope_and_the_allowed_ones(
     assert answer.headers["Allow"] == "POST"
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/exports", "GET, HEAD, POST"),
+        ("/api/exports/1", "DELETE, GET, HEAD"),
+        ("/api/export/status/1", "GET, HEAD"),
+        ("/docs", "GET, HEAD"),
+    ],
+)
+def test_all_methods_of_a_path_are_told_also_those_of_other_routes(
+    client: TestClient, path: str, allowed: str
+) -> None:
+    answer = client.options(path)
+
+    assert_refused(answer, 405, "METHOD_NOT_ALLOWED")
+    assert answer.headers["Allow"] == allowed
+
+
 def test_posting_to_a_status_is_refused(client: TestClient) -> None:
     assert_refused(client.post("/api/export/status/1"), 405, "METHOD_NOT_ALLOWED")
 
@@ -89,6 +107,7 @@ def test_without_any_guard_every_host_is_answered(tmp_path: Path) -> None:
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://[localhost"},
         {"Origin": "http://localhost:9999"},
     ],
 )

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from meterport.web.errors import STATUS
 from meterport.web.exports import FIELDS
-from tests import make
+from tests import make, openapi
 from tests.unit import rich
 
 OPERATIONS = {
@@ -92,6 +92,42 @@ def test_every_json_response_has_an_example_that_its_schema_allows(
                 checked += 1
 
     assert checked >= 30
+
+
+def test_every_status_that_has_a_body_shows_one(document: dict[str, object]) -> None:
+    bare = [
+        (operation.name, status)
+        for operation in openapi.operations(document)
+        for status, response in operation.said["responses"].items()
+        if response.get("content")
+        and not any("example" in str(list(each)) for each in response["content"].values())
+    ]
+
+    assert bare == []
+
+
+def test_every_refusal_is_the_same_envelope_with_a_code_of_its_status(
+    document: dict[str, object],
+) -> None:
+    others = {"#/components/schemas/JobNotFound", "#/components/schemas/NotReady"}
+    for operation in openapi.operations(document):
+        for status, response in operation.said["responses"].items():
+            content = response.get("content", {}).get("application/json")
+            if int(status) < 400 or content["schema"].get("$ref") in others:
+                continue
+            assert content["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
+            for code, example in content["examples"].items():
+                assert example["value"]["error"]["code"] == code
+                assert STATUS[code] == int(status)
+
+
+def test_the_codes_are_those_of_answers_and_of_failed_jobs(document: dict[str, object]) -> None:
+    codes = document["components"]["schemas"]["Error"]["properties"]["code"]["enum"]  # type: ignore[index]
+
+    assert codes == sorted(codes)
+    assert set(STATUS) <= set(codes)
+    assert {"EXPORT_TIMEOUT", "FORMAT_CANNOT_HOLD", "STORAGE_FULL"} <= set(codes)
+    assert not {"START_REFUSED", "LEASE_TAKEN"} & set(codes)
 
 
 def test_every_code_that_an_answer_can_carry_has_an_example(document: dict[str, object]) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
+from pydantic import WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.responses import JSONResponse, Response
@@ -83,7 +84,10 @@ def watch_of(request: Request) -> Watch:
 
 
 WatchOf = Annotated[Watch, Depends(watch_of)]
-Prefer = Annotated[str | None, Header(description="`wait=20`: answer when it has ended.")]
+Prefer = Annotated[str | None, WithJsonSchema(docs.TEXT), Header(description=docs.WAIT)]
+IdempotencyKey = Annotated[
+    str | None, WithJsonSchema(docs.IDEMPOTENCY_KEY), Header(description=docs.ONCE)
+]
 ServicesOf = Annotated[Services, Depends(services_of)]
 VerifiedOf = Annotated[Verified, Depends(verified_of)]
 JsonObject = Annotated[dict[str, object], Depends(json_object)]
@@ -95,7 +99,7 @@ def create_export(
     access: MayCreate,
     body: JsonObject,
     services: ServicesOf,
-    idempotency_key: Annotated[str | None, Header()] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     request = read_request(body, now=datetime.now(UTC))
     submission = submit_export(

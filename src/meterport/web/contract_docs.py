@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from meterport.domain.options import Compression
+from meterport.domain.readings import SMART_METER_ID
 from meterport.encoders import FORMATS
 from meterport.encoders.compression import WRAPPINGS
 from meterport.web.doc_parts import answer
@@ -15,11 +16,20 @@ from meterport.web.errors import STATUS
 DESCRIPTION = """Exports smart-meter interval data: post a meter and a period, poll the status,
 download the file. Times are UTC; periods are half-open: start <= timestamp < end."""
 
+TEXT = {"type": "string"}
+WAIT = "`wait=20`: answer when it has ended, or after that many seconds."
+IDEMPOTENCY_KEY = TEXT | {"maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}
+"""HTTP takes spaces away from the ends of a header."""
+ONCE = "The same request with the same key, within 24 hours, gets the first one's answer."
+_TIME = "With Z or an offset; without one it is in UTC"
+
 
 class ExportRequest(BaseModel):
-    smart_meter_id: str
-    start_datetime: str
-    end_datetime: str
+    smart_meter_id: str = Field(json_schema_extra={"pattern": f"^{SMART_METER_ID.pattern}$"})
+    start_datetime: str = Field(description=_TIME, json_schema_extra={"format": "date-time"})
+    end_datetime: str = Field(
+        description="As start_datetime; not included", json_schema_extra={"format": "date-time"}
+    )
     format: str = Field(
         "csv",
         description="xml is Green Button (NAESB ESPI), nem12 AEMO's NEM12",
@@ -38,7 +48,7 @@ class JobCreated(BaseModel):
     message: str
 
 
-class Progress(BaseModel):
+class JobProgress(BaseModel):
     percent: int
     records_written: int
     records_expected: int
@@ -50,7 +60,7 @@ class JobPending(BaseModel):
     message: str
     created_at: str
     updated_at: str
-    progress: Progress | None = None
+    progress: JobProgress | None = None
 
 
 class ExportPeriod(BaseModel):
@@ -133,6 +143,7 @@ _FAILED = {
 _NOT_FOUND = {"status": "not_found", "message": f"Job with ID '{JOB_ID}' not found"}
 CREATE: dict[str, Any] = {
     "operation_id": "create_export",
+    "tags": ["exports"],
     "summary": "Ask for an export",
     "description": "In any format: the field decides, the path is but the contract's name.",
     "responses": {
@@ -163,6 +174,7 @@ CREATE: dict[str, Any] = {
 
 STATUS_OF_JOB: dict[str, Any] = {
     "operation_id": "get_export_status",
+    "tags": ["exports"],
     "summary": "How far is the export?",
     "responses": {
         200: answer(
@@ -227,6 +239,7 @@ FILE_CODES = (
 )
 DOWNLOAD: dict[str, Any] = {
     "operation_id": "download_export",
+    "tags": ["exports"],
     "response_class": Response,
     "summary": "The file",
     "responses": {

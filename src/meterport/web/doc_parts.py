@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from meterport.domain.errors import ExportError
 from meterport.web.errors import STATUS
 
 Answers = dict[int | str, dict[str, Any]]
@@ -27,8 +28,19 @@ SECURITY_SCHEME = {
 _NULL = "\0"
 
 
+def _codes() -> list[str]:
+    """Of every answer, and of jobs that failed."""
+    kinds = [ExportError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return sorted({*STATUS, *(kind.code for kind in kinds)})
+
+
 class Error(BaseModel):
-    code: str
+    code: str = Field(
+        description="It never changes meaning; docs/reference.md tells it, and message people",
+        json_schema_extra={"enum": list[Any](_codes())},
+    )
     message: str
     details: str
 

@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -112,7 +111,8 @@ def _announced_bytes(text: str | None) -> int:
 def _is_cross_site(headers: Headers, host: str) -> bool:
     site = headers.get("sec-fetch-site", "none")
     origin = headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc != host
+    # An origin has nothing behind its host; nor is one parsed that might not be a URL at all.
+    foreign = origin is not None and origin.partition("://")[2] != host
     return foreign or site not in ("none", "same-origin")
 
 

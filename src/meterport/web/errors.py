@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from meterport.domain.access_errors import LimitError, Unauthenticated
 from meterport.domain.errors import MeterportError
+from meterport.web.routes import methods_of
 
 STATUS: Mapping[str, int] = {
     "INVALID_JSON": 400,
@@ -146,6 +147,7 @@ async def _framework_error(request: Request, error: Exception) -> Response:
         known: MeterportError = RouteNotFound("there is nothing here; /docs lists the routes")
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
         known = MethodNotAllowed("this route has other methods; the Allow header names them")
+        headers = {"Allow": ", ".join(methods_of(request.app.routes, request.scope))}
     else:
         known = InvalidJson("the request cannot be read")
     return error_response(known, request_id(request), headers)

@@ -1,7 +1,7 @@
 """The bodies of `/api/exports` as OpenAPI describes them."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -50,7 +50,10 @@ NEW_EXPORT = _object(
     {
         "smart_meter_id": METER,
         "smart_meter_ids": {
-            "anyOf": [{"type": "array", "items": METER, "minItems": 1}, {"const": "all"}]
+            "anyOf": [
+                {"type": "array", "items": METER, "minItems": 1},
+                {"type": "string", "const": "all"},
+            ]
         },
         "start": text_of("A date or date-time; without an offset, of the time zone"),
         "end": text_of("As start; not included"),
@@ -77,7 +80,12 @@ NEW_EXPORT = _object(
         "validate_only": _flag("Store nothing, and estimate what the export would come to"),
     },
     required=["start", "end"],
-    oneOf=[{"required": ["smart_meter_id"]}, {"required": ["smart_meter_ids"]}],
+    # One of the two. As oneOf it costs generated clients the fields.
+    **{
+        "if": {"required": ["smart_meter_ids"]},
+        "then": {"not": {"required": ["smart_meter_id"]}},
+        "else": {"required": ["smart_meter_id"]},
+    },
 )
 RERUN_BODY = _object({"shift": _flag("Of the period that comes next, and not of the same")})
 
@@ -149,7 +157,7 @@ class Amounts(BaseModel):
 
 
 class Validated(BaseModel):
-    valid: Literal[True]
+    valid: bool = Field(description="True: what is not valid is refused")
     estimate: Amounts
     meters: int
     gaps: int | None = Field(None, description="Missing intervals, of at most 100,000 readings")

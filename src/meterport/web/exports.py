@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -30,6 +30,7 @@ from meterport.web import exports_docs as docs
 from meterport.web.access import MayExport, MayRead
 from meterport.web.contract import (
     POLL_AFTER_S,
+    IdempotencyKey,
     JsonObject,
     Prefer,
     ServicesOf,
@@ -70,7 +71,6 @@ async def object_if_any(request: Request) -> dict[str, object]:
 
 
 ObjectIfAny = Annotated[dict[str, object], Depends(object_if_any)]
-IdempotencyKey = Annotated[str | None, Header()]
 
 
 @router.post("", status_code=202, **docs.CREATE)

@@ -160,6 +160,7 @@ def _parameters(**described: Mapping[str, object]) -> dict[str, Any]:
 
 CREATE: dict[str, Any] = {
     "operation_id": "submit_export",
+    "tags": ["exports"],
     "summary": "Ask for an export, with every option",
     "description": "With `validate_only` nothing is stored; the answer is an estimate.",
     "responses": {
@@ -190,6 +191,7 @@ _FILTERS: dict[str, Any] = {
 
 HISTORY: dict[str, Any] = {
     "operation_id": "list_exports",
+    "tags": ["exports"],
     "summary": "Earlier exports, the newest first",
     "responses": {
         200: answer(Exports, "A page; Link has the next one, as next_cursor does", page=_PAGE),
@@ -202,6 +204,7 @@ HISTORY: dict[str, Any] = {
 
 OF_METER: dict[str, Any] = {
     "operation_id": "list_exports_of_meter",
+    "tags": ["exports"],
     "summary": "Earlier exports of a meter, alone or in a fleet, the newest first",
     "responses": HISTORY["responses"],
     "openapi_extra": _parameters(**_FILTERS),
@@ -209,6 +212,7 @@ OF_METER: dict[str, Any] = {
 
 DETAIL: dict[str, Any] = {
     "operation_id": "get_export",
+    "tags": ["exports"],
     "summary": "How an export stands",
     "responses": {
         200: answer(
@@ -228,6 +232,7 @@ DETAIL: dict[str, Any] = {
 
 EVENTS: dict[str, Any] = {
     "operation_id": "watch_export",
+    "tags": ["exports"],
     "response_class": Response,
     "summary": "An export as it goes on, as server-sent events",
     "description": (
@@ -255,6 +260,7 @@ EVENTS: dict[str, Any] = {
 
 DELETE: dict[str, Any] = {
     "operation_id": "delete_export",
+    "tags": ["exports"],
     "summary": "Call an export off, or remove its file",
     "description": "Its record stays, cancelled or expired. Safe to repeat.",
     "responses": {
@@ -265,6 +271,7 @@ DELETE: dict[str, Any] = {
 
 CANCEL: dict[str, Any] = {
     "operation_id": "cancel_export",
+    "tags": ["exports"],
     "summary": "Call an export off that has not ended",
     "responses": {
         200: answer(Export, "The export", cancelled=_CANCELLED),
@@ -274,6 +281,7 @@ CANCEL: dict[str, Any] = {
 
 RERUN: dict[str, Any] = {
     "operation_id": "rerun_export",
+    "tags": ["exports"],
     "summary": "Ask for an export once more",
     "description": "Of the same version of the readings while it is kept: then it has the same "
     "bytes. With `shift` of the next period, and of the newest version.",
@@ -296,6 +304,7 @@ RERUN: dict[str, Any] = {
 
 MANIFEST: dict[str, Any] = {
     "operation_id": "get_export_manifest",
+    "tags": ["exports"],
     "response_class": Response,
     "summary": "How complete a finished export is",
     "responses": {

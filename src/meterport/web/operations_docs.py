@@ -73,6 +73,9 @@ class NotReady(BaseModel):
     checks: dict[str, str]
 
 
+_TIMEZONES = {"timezones": {"source": "tzdata 2026.6", "count": 598}}
+"""As an example, so that the document does not depend on what is installed."""
+
 _CHECKS = dict.fromkeys(("database", "store", "disk", "readings", "workers"), "ok")
 _WITHOUT_DATABASE = {
     name: text
@@ -137,7 +140,7 @@ CAPABILITIES: dict[str, Any] = {
         200: answer(
             Capabilities,
             "Formats, words and limits; qualities null: any",
-            capabilities=capabilities({"meters_per_export": 10_000}),
+            capabilities=capabilities({"meters_per_export": 10_000}) | _TIMEZONES,
         ),
         **refusals(UNKNOWN_PARAMETER | EVERYWHERE),
     },
