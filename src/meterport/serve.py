@@ -22,7 +22,8 @@ from meterport.durable import make_folder
 from meterport.processes import StopFlag
 from meterport.settings import PREFIX, Settings
 from meterport.web.app import create_app
-from meterport.web.deadlines import Punctual, allow_open_files
+from meterport.web.deadlines import allow_open_files
+from meterport.web.protocol import Protocol
 from meterport.web.watch import Watch
 
 
@@ -131,7 +132,7 @@ def check_keys(services: Services, settings: Settings) -> None:
 def api_config(services: Services, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(services, settings),
-        http=Punctual,
+        http=Protocol,
         ws="none",
         log_config=None,
         access_log=False,

@@ -12,7 +12,7 @@ from anyio import to_thread
 from meterport.services.import_options import Said
 from meterport.services.receive_readings import receive_readings
 from meterport.web.app import create_app
-from meterport.web.deadlines import Punctual
+from meterport.web.protocol import Protocol
 from meterport.web.readings import Inbox
 from tests import make
 from tests.chaos.harness import wait_until
@@ -25,7 +25,7 @@ def live(home: make.Home) -> Iterator[str]:
     """The address; jobs are run by a thread. All of it is stopped when the block ends."""
     app = create_app(home.services, home.settings)
     app.state.inbox = Inbox(partial(_imported, home))
-    config = uvicorn.Config(app, port=0, http=Punctual, lifespan="off", log_config=None)
+    config = uvicorn.Config(app, port=0, http=Protocol, lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     over = threading.Event()
     threads = [

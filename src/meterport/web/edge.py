@@ -23,7 +23,7 @@ MAX_BODY_BYTES = 64 * 1024
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_SECURITY_HEADERS = {
+SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -151,7 +151,7 @@ def _outward(exchange: _Exchange, send: Send) -> Send:
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = exchange.request_id
             headers.update(exchange.headers)
-            for name, value in _SECURITY_HEADERS.items():
+            for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
         await send(message)
 

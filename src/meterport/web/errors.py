@@ -14,6 +14,7 @@ from meterport.domain.errors import MeterportError
 from meterport.web.routes import methods_of
 
 STATUS: Mapping[str, int] = {
+    "INVALID_HTTP": 400,
     "INVALID_JSON": 400,
     "IDEMPOTENCY_KEY_INVALID": 400,
     "UNAUTHENTICATED": 401,
@@ -76,6 +77,10 @@ log = structlog.get_logger()
 
 class RequestError(MeterportError):
     """Something is wrong with the HTTP request itself, before its content counts."""
+
+
+class InvalidHttp(RequestError):
+    code = "INVALID_HTTP"
 
 
 class InvalidJson(RequestError):
