@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from anyio import to_thread
@@ -25,7 +26,8 @@ def live(home: make.Home) -> Iterator[str]:
     """The address; jobs are run by a thread. All of it is stopped when the block ends."""
     app = create_app(home.services, home.settings)
     app.state.inbox = Inbox(partial(_imported, home))
-    config = uvicorn.Config(app, port=0, http=Protocol, lifespan="off", log_config=None)
+    how: dict[str, Any] = {"lifespan": "off", "log_config": None, "timeout_graceful_shutdown": 5}
+    config = uvicorn.Config(app, port=0, http=Protocol, **how)
     server = uvicorn.Server(config)
     over = threading.Event()
     threads = [
