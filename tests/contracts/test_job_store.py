@@ -51,6 +51,7 @@ def test_a_job_is_kept_as_it_was_asked_for(jobs: JobStore) -> None:
         status=JobStatus.PENDING,
         created_at=kept.created_at,
         updated_at=kept.updated_at,
+        owner="somebody",
         attempt=0,
         crashes=0,
         started_at=None,
