@@ -45,6 +45,7 @@ def test_a_finished_export_tells_of_its_file_and_gaps(client: TestClient, home: 
             "rerun": f"/api/exports/{job_id}/rerun",
             "manifest": f"/api/exports/{job_id}/manifest",
             "download": f"/api/export/download/{job_id}",
+            "links": f"/api/exports/{job_id}/links",
         },
     }
 

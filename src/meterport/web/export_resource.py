@@ -140,6 +140,7 @@ def _links(job: Job) -> dict[str, object]:
         "rerun": f"{own}/rerun" if ended else None,
         "manifest": f"{own}/manifest" if kept else None,
         "download": _download(job) if kept else None,
+        "links": f"{own}/links" if kept else None,
     }
     return _without_none(told)
 

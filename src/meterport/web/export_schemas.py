@@ -120,6 +120,7 @@ class Links(BaseModel):
     rerun: str | None = None
     manifest: str | None = None
     download: str | None = None
+    links: str | None = None
 
 
 class Export(BaseModel):

@@ -97,6 +97,7 @@ _COMPLETED = (
             "rerun": f"{_SELF}/rerun",
             "manifest": f"{_SELF}/manifest",
             "download": _DOWNLOAD,
+            "links": f"{_SELF}/links",
         },
     }
 )
