@@ -47,7 +47,9 @@ VALUES: Mapping[str, Sequence[str]] = {
     "label": ("January, for the bill", "end"),
     "created_after": ("2024-01-01", "2024-01-01T10:00:00+01:00"),
     "created_before": ("2099-01-01T00:00:00Z",),
-    "cursor": ("WyIyMDI0LTAxLTAxIiwgIjEiXQ", "WyIxMjMiXQ"),
+    "cursor": ("WyIxMjMiXQ",),
+    "list_exports cursor": ("WyIyMDI0LTAxLTAxIiwgIjEiXQ", "WyIxMjMiXQ"),
+    "list_exports_of_meter cursor": ("WyIyMDI0LTAxLTAxIiwgIjEiXQ", "WyIxMjMiXQ"),
     "search": ("1", "met"),
     "start": ("2024-01-01T00:00:00Z",),
     "end": ("2024-01-02T00:00:00Z",),
@@ -129,10 +131,12 @@ class Corpus:
     def _query(self, operation: Operation) -> bytes:
         known = operation.parameters("query")
         some = [name for name in known if self.random.random() < 1.5 / len(known)]
-        pairs = (f"{name}={quote(self._value(name, known[name]['schema']))}" for name in some)
+        pairs = (
+            f"{name}={quote(self._value(operation, name, known[name]['schema']))}" for name in some
+        )
         return "&".join(pairs).encode()
 
-    def _value(self, name: str, schema: Mapping[str, object]) -> str:
+    def _value(self, operation: Operation, name: str, schema: Mapping[str, object]) -> str:
         words = schema.get("enum")
         if isinstance(words, list):
             return str(self.random.choice(words))
@@ -140,7 +144,7 @@ class Corpus:
             return str(self.random.randint(1, 60))
         if schema["type"] == "boolean":
             return self.random.choice(("true", "false"))
-        return self.random.choice(VALUES[name])
+        return self.random.choice(VALUES.get(f"{operation.name} {name}") or VALUES[name])
 
     def _headers(self, operation: Operation) -> list[tuple[bytes, bytes]]:
         found = [

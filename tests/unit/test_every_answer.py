@@ -101,5 +101,5 @@ def test_a_crash_is_answered_in_full_form(loaded: make.Home) -> None:
 
     replies = {name: answer(whole, request(name)) for name in NAMES if name != "get_liveness"}
 
-    assert {name for name, reply in replies.items() if reply.status != 500} == set()
+    assert {name: reply.status for name, reply in replies.items() if reply.status != 500} == {}
     assert complaints(replies) == {}
