@@ -14,6 +14,8 @@ from meterport.services.tokens import Token
 
 PREFIX = "mp"
 OVERLAP = timedelta(hours=24)
+MOST_PATTERNS = 10_000
+"""Each is a value in the statements that list exports, twice; and is read at each request."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def create_key(
         token.id,
         token.id if owner is None else check_owner(owner),
         scopes_of(scopes),
-        Meters(tuple(dict.fromkeys(meters))),
+        _meters_of(meters),
         created_at=now,
         expires_at=_end(now, valid_for),
     )
@@ -103,6 +105,16 @@ def authenticate(header: str | None, *, keys: Keys, now: datetime) -> Access:
         raise Unauthenticated("the key is unknown, revoked or has expired; ask for another")
     keys.used(found[0].id)
     return found[0].access
+
+
+def _meters_of(patterns: Iterable[str]) -> Meters:
+    named = tuple(dict.fromkeys(patterns))
+    if len(named) > MOST_PATTERNS:
+        raise InvalidKey(
+            f"{len(named):,} meters are more than the {MOST_PATTERNS:,} that one key can name; "
+            "name what their ids begin with, such as A-*, or make several keys"
+        )
+    return Meters(named)
 
 
 def _record(action: Action, key: Key, audit: Recorder, **further: str) -> None:
