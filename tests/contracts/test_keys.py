@@ -14,6 +14,7 @@ from meterport.adapters.sql_tables import api_keys
 from meterport.domain.access import Meters, Scope
 from meterport.domain.access_errors import InvalidKey, KeyNotFound, Unauthenticated
 from meterport.domain.audit import Deed, Head
+from meterport.domain.errors import ServiceUnavailable
 from meterport.ports.access import Keys
 from meterport.services.keys import (
     MOST_PATTERNS,
@@ -87,6 +88,18 @@ def test_the_word_bearer_may_be_written_as_one_likes(keys: Keys) -> None:
     key = made(keys)
 
     assert authenticate(f"bEARER  {key.text}", keys=keys, now=NOW).key_id == key.key.id
+
+
+def test_a_key_is_good_also_where_its_use_cannot_be_written_down(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: str) -> None:
+        raise ServiceUnavailable("the database does not answer; try again soon")
+
+    key = made(keys)
+    monkeypatch.setattr(keys, "used", full)
+
+    assert is_let_in(keys, key)
 
 
 def test_the_secret_of_another_key_opens_nothing(keys: Keys) -> None:

@@ -1,13 +1,14 @@
 """API keys: made, shown once, told again by their digest, ended. See services/tokens."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from meterport.domain.access import EVERYTHING, Access, Key, Meters, check_owner, scopes_of
 from meterport.domain.access_errors import InvalidKey, KeyNotFound, Unauthenticated
 from meterport.domain.audit import Action, Deed
-from meterport.domain.errors import shown
+from meterport.domain.errors import ServiceUnavailable, shown
 from meterport.ports.access import Keys
 from meterport.ports.audit import Recorder
 from meterport.services.tokens import Token
@@ -103,7 +104,9 @@ def authenticate(header: str | None, *, keys: Keys, now: datetime) -> Access:
     is_same = token.is_known_as(None if found is None else found[1])
     if found is None or not is_same or not found[0].is_alive(now):
         raise Unauthenticated("the key is unknown, revoked or has expired; ask for another")
-    keys.used(found[0].id)
+    # A full disk lets nobody write that down, and is no reason to tell nobody how their jobs stand.
+    with suppress(ServiceUnavailable):
+        keys.used(found[0].id)
     return found[0].access
 
 
