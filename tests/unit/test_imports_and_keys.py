@@ -13,6 +13,7 @@ from anyio import to_thread
 from starlette.testclient import TestClient
 
 from meterport.domain.access import Access
+from meterport.domain.audit import Sought
 from meterport.domain.errors import ImportBusy
 from meterport.services.import_options import Said
 from meterport.services.keys import authenticate, revoke_key
@@ -115,3 +116,13 @@ def test_no_owner_has_all_places_for_files(home: make.Home, reader: Reader) -> N
 
     with inbox.place(owner):
         pass
+
+
+def test_which_meter_an_import_was_refused_for_is_recorded(home: make.Home) -> None:
+    """Also where the file is read by a process of its own."""
+    key = keyed.key(home, scopes=["import"], meters=["A"])
+    with keyed.client_of(home) as client:
+        assert_refused(post(client, key), 403, "FORBIDDEN")
+
+    (seen,) = home.services.audit.page(Sought(smart_meter_id="123"), limit=9).entries
+    assert (seen.entry.action, seen.entry.result) == ("request", "refused")
