@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
+import structlog
 import uvicorn
 
 from meterport.adapters.local_dispatch import listening
@@ -25,6 +26,8 @@ from meterport.web.app import create_app
 from meterport.web.deadlines import allow_open_files
 from meterport.web.protocol import Protocol
 from meterport.web.watch import Watch
+
+log = structlog.get_logger()
 
 
 def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
@@ -119,10 +122,16 @@ def _stopped_at_once(server: Server, children: Children) -> Iterator[None]:
 
 def check_keys(services: Services, settings: Settings) -> None:
     """Raises StartRefused where keys are asked for, and nobody could have one."""
-    if not settings.asks_for_keys:
-        return
     now = datetime.now(UTC)
-    if not any(key.is_alive(now) for key in services.keys.all()):
+    is_one_alive = any(key.is_alive(now) for key in services.keys.all())
+    if is_one_alive and not settings.asks_for_keys:
+        # Such as behind a proxy on this machine, through which anybody would be on loopback.
+        log.warning(
+            "keys_not_asked_for",
+            host=settings.host,
+            remedy=f"{PREFIX}AUTH=keys, if others than this machine's users reach the service",
+        )
+    if settings.asks_for_keys and not is_one_alive:
         raise StartRefused(
             f"the service on {settings.host} asks for keys, and there is none; make one with "
             "meterport keys create --scopes admin --meters '*'"

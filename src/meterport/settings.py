@@ -19,7 +19,7 @@ from meterport.domain.jobs import RetryPolicy
 
 PREFIX = "METERPORT_"
 STORES = ("s3", "gs", "az")
-SECRETS = {"store_secret_access_key"}
+SECRETS = {"store_secret_access_key", "api_key"}
 _USER_AND_PASSWORD = re.compile(r"(://[^:/@]*:).*@", re.DOTALL)
 _SECRET_PARAMETER = re.compile(r"(?i)([?&;][^=&;]*(?:pass|secret|token|key)[^=&;]*=)[^&;#]*")
 

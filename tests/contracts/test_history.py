@@ -17,6 +17,7 @@ from meterport.domain.jobs import Job, Phase
 from meterport.ports import JobStore
 from meterport.ports.history import History
 from meterport.services.find_job import sees
+from meterport.services.keys import MOST_PATTERNS
 from tests import make
 from tests.contracts.jobs import ERROR, LEASE, NOBODYS, add, claim, expired, file_of, get
 from tests.contracts.parts import THREE, finish_parts, split
@@ -295,3 +296,23 @@ def test_the_list_has_just_those_that_may_be_seen_one_by_one(
 
     assert listed == [e.job.id for e in everything if sees(asking, e.job, jobs)]
     assert listed or asking.owner == "z" or "nothing" in asking.meters
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        pytest.param([f"{number}-*" for number in range(MOST_PATTERNS)], id="beginnings"),
+        pytest.param([f"{number}" for number in range(MOST_PATTERNS)], id="ids"),
+        pytest.param(["1" * length + "*" for length in range(1, 64)], id="lengths"),
+    ],
+)
+def test_a_key_may_name_as_many_meters_as_keys_can(
+    jobs: JobStore, history: History, patterns: list[str]
+) -> None:
+    meter = patterns[-1].removesuffix("*")
+    seen = jobs.add(make.request(meter), owner="acme").job
+    jobs.add(make.request(f"x{meter}"), owner="acme")
+
+    page = history.page(ALL, access=access("acme", *patterns), limit=10)
+
+    assert ids(page) == [seen.id]

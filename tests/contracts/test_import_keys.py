@@ -12,7 +12,7 @@ from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_erasures import SqlErasures, detach
 from meterport.adapters.sql_import_keys import SqlImportKeys
 from meterport.adapters.sql_job_archive import SqlJobArchive
-from meterport.adapters.sql_tables import import_keys
+from meterport.adapters.sql_tables import erasures, import_keys
 from meterport.domain.errors import IdempotencyKeyInUse, IdempotencyKeyReused
 from meterport.domain.idempotency import ImportClaim
 from meterport.ports.imports import ImportKeys
@@ -216,6 +216,29 @@ def test_an_erasure_forgets_why_rows_were_refused(keys: ImportKeys, database: Da
     SqlErasures(database).begin("123")
 
     assert claim(keys) == {"files": [{"path": "body", "refused": []}], "version": 1}
+
+
+def test_what_was_imported_while_a_meter_was_erased_quotes_nothing(
+    keys: ImportKeys, database: Database
+) -> None:
+    mine = claimed(keys)
+    SqlErasures(database).begin("123")
+    SqlErasures(database).finish("123")
+
+    keys.finish(mine, REPORT)
+
+    assert claim(keys) == {"files": [{"path": "body", "refused": []}], "version": 1}
+
+
+def test_an_earlier_erasure_is_nothing_to_a_report(keys: ImportKeys, database: Database) -> None:
+    SqlErasures(database).begin("123")
+    with database.write() as connection:
+        an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+        connection.execute(update(erasures).values(requested_at=an_hour_ago))
+
+    keys.finish(claimed(keys), REPORT)
+
+    assert claim(keys) == REPORT
 
 
 def test_a_restored_database_has_the_reports_and_no_claims(

@@ -14,8 +14,16 @@ from meterport.adapters.sql_tables import api_keys
 from meterport.domain.access import Meters, Scope
 from meterport.domain.access_errors import InvalidKey, KeyNotFound, Unauthenticated
 from meterport.domain.audit import Deed, Head
+from meterport.domain.errors import ServiceUnavailable
 from meterport.ports.access import Keys
-from meterport.services.keys import NewKey, authenticate, create_key, revoke_key, rotate_key
+from meterport.services.keys import (
+    MOST_PATTERNS,
+    NewKey,
+    authenticate,
+    create_key,
+    revoke_key,
+    rotate_key,
+)
 from tests.contracts.conftest import at_once
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -80,6 +88,18 @@ def test_the_word_bearer_may_be_written_as_one_likes(keys: Keys) -> None:
     key = made(keys)
 
     assert authenticate(f"bEARER  {key.text}", keys=keys, now=NOW).key_id == key.key.id
+
+
+def test_a_key_is_good_also_where_its_use_cannot_be_written_down(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: str) -> None:
+        raise ServiceUnavailable("the database does not answer; try again soon")
+
+    key = made(keys)
+    monkeypatch.setattr(keys, "used", full)
+
+    assert is_let_in(keys, key)
 
 
 def test_the_secret_of_another_key_opens_nothing(keys: Keys) -> None:
@@ -254,3 +274,12 @@ def test_which_meters_a_pattern_means(
     assert [meter for meter in has + has_not if meter in meters] == has
     assert meters.lacks(has) is None
     assert (meters.lacks(has + has_not) is None) == (not has_not)
+
+
+def test_a_key_names_only_so_many_meters(keys: Keys) -> None:
+    patterns = [f"{number}-*" for number in range(MOST_PATTERNS + 1)]
+
+    with pytest.raises(InvalidKey, match="10,001 meters are more than the 10,000"):
+        create_key(scopes=["read"], meters=patterns, keys=keys, audit=AUDIT, now=NOW)
+
+    assert keys.all() == []

@@ -68,6 +68,14 @@ def test_a_removed_link_is_gone_however_often_it_is_removed(links: Links, job: J
     assert links.find("two") is not None
 
 
+def test_what_is_no_id_at_all_removes_nothing(links: Links, job: Job) -> None:
+    links.add(link(job), secret_sha256=SHA256)
+
+    assert not links.remove(job.id, "one\0")
+
+    assert links.find("one") is not None
+
+
 def test_a_link_of_another_export_is_not_removed(
     links: Links, job: Job, database: Database
 ) -> None:

@@ -367,6 +367,7 @@ def test_a_key_that_made_it_with_more_meters_does_not_show_it_to_one_with_less(
     assert first.status_code == 202
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "FORBIDDEN")
     assert first.json()["id"] not in answer.text
+    assert "'B'" not in answer.text
 
 
 def test_keys_of_two_owners_do_not_meet(world: World) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 from starlette.testclient import TestClient
 
+from meterport.domain.audit import Sought
 from meterport.domain.errors import StorageUnavailable
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Lease
@@ -123,6 +124,8 @@ def test_a_file_that_cannot_be_removed_now_can_be_had_by_nobody(
 
     assert_refused(answer, 503, "STORAGE_UNAVAILABLE")
     assert_refused(client.get(f"/api/export/download/{done}"), 410, "EXPORT_EXPIRED")
+    newest = home.services.audit.page(Sought(job_id=done), limit=1).entries[0].entry
+    assert newest.action == "export_deleted"
     assert client.delete(f"/api/exports/{done}").status_code == 204
     assert files(home) == []
 

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from meterport.domain.access_errors import RateLimited
 from meterport.web.app import create_app
-from meterport.web.limits import KeyLimits, Rate
+from meterport.web.limits import WAITS_AT_ONCE, KeyLimits, Places, Rate
 from tests import make
 from tests.answers import assert_refused
 from tests.contracts.conftest import wait_until
@@ -263,3 +263,25 @@ def test_a_key_is_limited_also_where_the_answer_is_a_defect(
         answers = [client.get(path, headers=key) for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [500, 500]
+
+
+def test_a_key_waits_for_so_many_exports_at_the_same_time_and_is_answered_at_once_beyond(
+    client: TestClient, key: dict[str, str], loaded: make.Home
+) -> None:
+    other = keyed.key(loaded)
+    waits: Places = client.app.state.key_limits.waits  # type: ignore[attr-defined]
+
+    def applied(header: dict[str, str]) -> str | None:
+        job_id = post(client, header).json()["id"]
+        answer = client.get(f"/api/exports/{job_id}", headers={"Prefer": "wait=1"} | header)
+        assert answer.status_code == 200
+        return answer.headers.get("Preference-Applied")
+
+    with ExitStack() as held:
+        for _ in range(WAITS_AT_ONCE):
+            held.enter_context(waits.taken(keyed.id_of(key)))
+
+        assert applied(key) is None
+        assert applied(other) == "wait=1"
+
+    assert applied(key) == "wait=1"

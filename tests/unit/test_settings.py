@@ -1,10 +1,12 @@
 """Settings as they are shown: whole, but for what is secret."""
 
+import os
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from meterport.settings import without_passwords
+from meterport.settings import environment_of, without_passwords
 from tests import make
 
 SECRET = "hunter2"  # noqa: S105 - looked for in what is shown
@@ -72,3 +74,13 @@ def test_the_profile_of_one_machine_is_its_data_folder(tmp_path: Path) -> None:
         "files": f"{tmp_path}/exports",
         "downloads": "proxy",
     }
+
+
+def test_no_secret_is_handed_to_a_child_but_by_the_environment(tmp_path: Path) -> None:
+    home = make.home(tmp_path, api_key=SecretStr("mp_x"), store_secret_access_key=SecretStr("s"))
+
+    told = environment_of(home.settings)
+
+    assert {"METERPORT_API_KEY", "METERPORT_STORE_SECRET_ACCESS_KEY"} & (
+        set(told) - set(os.environ)
+    ) == set()

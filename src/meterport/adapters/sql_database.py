@@ -127,7 +127,9 @@ def _engine(url: str) -> Engine:
         return _server(url)
     # All behind the slashes is the path: in a URL a '?' in a folder's name would begin a query.
     path = URL.create("sqlite", database=url.removeprefix("sqlite:///"))
-    engine = create_engine(path, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    engine = create_engine(
+        path, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)
     return engine
@@ -137,7 +139,7 @@ def _server(url: str) -> Engine:
     idle_ms = round(IDLE_IN_TRANSACTION_S * 1000)
     options = f"-c timezone=UTC -c idle_in_transaction_session_timeout={idle_ms}"
     arguments = {"options": options, "connect_timeout": CONNECT_S}
-    return create_engine(url, pool_pre_ping=True, connect_args=arguments)
+    return create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from meterport.adapters.sql_database import Database, db_now
-from meterport.adapters.sql_tables import import_keys
+from meterport.adapters.sql_tables import erasures, import_keys
 from meterport.domain.errors import IdempotencyKeyInUse, IdempotencyKeyReused
 from meterport.domain.idempotency import WINDOW, ImportClaim
 
@@ -60,10 +60,11 @@ class SqlImportKeys:
 
     def finish(self, claim: ImportClaim, report: Mapping[str, object]) -> None:
         with self._database.write() as connection:
+            kept = _without_quotes(report) if _is_erased_since(connection, claim) else report
             connection.execute(
                 update(import_keys)
                 .where(_mine(claim))
-                .values(state=DONE, report=json.dumps(report), holder=None, lease_until=None)
+                .values(state=DONE, report=json.dumps(kept), holder=None, lease_until=None)
             )
 
     def release(self, claim: ImportClaim) -> None:
@@ -78,13 +79,21 @@ def forget_quotes(connection: Connection) -> None:
     """Of the reports that are kept: why a row was refused may tell of a meter, and of its days."""
     done = select(import_keys.c.owner, import_keys.c.key, import_keys.c.report)
     for row in connection.execute(done.where(import_keys.c.report.is_not(None))).all():
-        report = json.loads(row.report)
-        report["files"] = [file | {"refused": []} for file in report["files"]]
         connection.execute(
             update(import_keys)
             .where(import_keys.c.owner == row.owner, import_keys.c.key == row.key)
-            .values(report=json.dumps(report))
+            .values(report=json.dumps(_without_quotes(json.loads(row.report))))
         )
+
+
+def _is_erased_since(connection: Connection, claim: ImportClaim) -> bool:
+    """Whether a meter was while that was imported: its erasure has not seen this report."""
+    later = exists().where(erasures.c.requested_at >= import_keys.c.created_at)
+    return bool(connection.execute(select(later).where(_mine(claim))).scalar())
+
+
+def _without_quotes(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {**report, "files": [file | {"refused": []} for file in report["files"]]}
 
 
 def drop_claims(connection: Connection) -> None:

@@ -48,7 +48,7 @@ class SqlLinks:
             return [_link(row) for row in rows]
 
     def remove(self, job_id: JobId, link_id: str) -> bool:
-        if not is_job_id(job_id):
+        if not (is_job_id(job_id) and link_id.isprintable()):  # PostgreSQL takes no NUL
             return False
         this = delete(links).where(links.c.job_id == job_id, links.c.id == link_id)
         with self._database.write() as connection:

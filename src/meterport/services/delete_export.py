@@ -32,9 +32,11 @@ def delete_export(
         job = _known(job_id, jobs)
     if job.status is JobStatus.COMPLETED:
         history.expire(job_id)
+    # Here, for from now on it is gone for everybody, also where its bytes cannot be removed yet.
+    audit.record(Deed(Action.EXPORT_DELETED, access, meters=jobs.meters(job), job_id=job.id))
+    if job.status is JobStatus.COMPLETED:
         for piece in jobs.pieces(job):
             objects.delete(piece.key)
-    audit.record(Deed(Action.EXPORT_DELETED, access, meters=jobs.meters(job), job_id=job.id))
 
 
 def _known(job_id: str, jobs: JobStore) -> Job:

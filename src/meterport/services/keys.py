@@ -1,19 +1,22 @@
 """API keys: made, shown once, told again by their digest, ended. See services/tokens."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from meterport.domain.access import EVERYTHING, Access, Key, Meters, check_owner, scopes_of
 from meterport.domain.access_errors import InvalidKey, KeyNotFound, Unauthenticated
 from meterport.domain.audit import Action, Deed
-from meterport.domain.errors import shown
+from meterport.domain.errors import ServiceUnavailable, shown
 from meterport.ports.access import Keys
 from meterport.ports.audit import Recorder
 from meterport.services.tokens import Token
 
 PREFIX = "mp"
 OVERLAP = timedelta(hours=24)
+MOST_PATTERNS = 10_000
+"""Each is a value in the statements that list exports, twice; and is read at each request."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def create_key(
         token.id,
         token.id if owner is None else check_owner(owner),
         scopes_of(scopes),
-        Meters(tuple(dict.fromkeys(meters))),
+        _meters_of(meters),
         created_at=now,
         expires_at=_end(now, valid_for),
     )
@@ -101,8 +104,20 @@ def authenticate(header: str | None, *, keys: Keys, now: datetime) -> Access:
     is_same = token.is_known_as(None if found is None else found[1])
     if found is None or not is_same or not found[0].is_alive(now):
         raise Unauthenticated("the key is unknown, revoked or has expired; ask for another")
-    keys.used(found[0].id)
+    # A full disk lets nobody write that down, and is no reason to tell nobody how their jobs stand.
+    with suppress(ServiceUnavailable):
+        keys.used(found[0].id)
     return found[0].access
+
+
+def _meters_of(patterns: Iterable[str]) -> Meters:
+    named = tuple(dict.fromkeys(patterns))
+    if len(named) > MOST_PATTERNS:
+        raise InvalidKey(
+            f"{len(named):,} meters are more than the {MOST_PATTERNS:,} that one key can name; "
+            "name what their ids begin with, such as A-*, or make several keys"
+        )
+    return Meters(named)
 
 
 def _record(action: Action, key: Key, audit: Recorder, **further: str) -> None:

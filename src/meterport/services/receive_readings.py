@@ -34,7 +34,6 @@ from meterport.services.import_readings import import_files
 NAME = Path("body")
 """What the file is called in reports and refusals."""
 ENDINGS: tuple[type[MeterportError], ...] = (
-    Forbidden,
     ImportRefused,
     ImportBusy,
     StorageFull,
@@ -111,11 +110,16 @@ def heard(words: Mapping[str, Any]) -> tuple[Said, Access]:
 
 def said_of(error: MeterportError) -> dict[str, str]:
     """For another process, see error_of."""
-    return {"code": error.code, "message": error.message, "details": error.details}
+    about = error.smart_meter_id if isinstance(error, Forbidden) else None
+    told = {"code": error.code, "message": error.message, "details": error.details}
+    return told if about is None else told | {"smart_meter_id": about}
 
 
 def error_of(said: Mapping[str, str]) -> MeterportError | None:
     """The error of which that was said; None where it is none that an import may end with."""
+    if said["code"] == Forbidden.code:
+        about = said.get("smart_meter_id")
+        return Forbidden(said["message"], said["details"], smart_meter_id=about)
     for kind in ENDINGS:
         if kind.code == said["code"]:
             return kind(said["message"], said["details"])

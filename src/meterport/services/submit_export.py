@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from meterport.domain.access import EVERYTHING, Access, Scope
+from meterport.domain.access_errors import Forbidden
 from meterport.domain.audit import Action, Deed
 from meterport.domain.errors import (
     InvalidColumns,
@@ -98,8 +99,14 @@ def authorise(request: ExportRequest, access: Access) -> None:
 
 
 def _replayed(earlier: Job, at: Intake, access: Access) -> Submission:
-    """Of `all` meters another key of its owner may have had more."""
-    access.check_meters(at.jobs.meters(earlier))
+    """Of `all` meters another key of its owner may have had more, of which nothing is told."""
+    foreign = access.meters.lacks(at.jobs.meters(earlier))
+    if foreign is not None:
+        raise Forbidden(
+            "this Idempotency-Key stands for an export of more meters than this key is for; "
+            "use a new Idempotency-Key",
+            smart_meter_id=foreign,
+        )
     submission = Submission(earlier, replayed=True)
     _record(submission, at, access)
     return submission

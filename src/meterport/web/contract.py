@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from meterport.bootstrap import Services
 from meterport.domain.access import Access
+from meterport.domain.access_errors import RateLimited
 from meterport.domain.errors import InvalidRequest, ServiceUnavailable
 from meterport.domain.jobs import Job, JobStatus
 from meterport.domain.period import iso_utc, to_the_second
@@ -34,7 +35,7 @@ from meterport.web import contract_docs as docs
 from meterport.web.access import MayRead, authenticated
 from meterport.web.download import FileResponse, file_response, may_be_redirected, redirect_response
 from meterport.web.errors import InvalidJson, UnsupportedMediaType
-from meterport.web.limits import DOWNLOAD_PLACE, MayCreate
+from meterport.web.limits import DOWNLOAD_PLACE, MayCreate, key_limits_of
 from meterport.web.watch import Watch, wait_asked_for
 
 POLL_AFTER_S, POLL_AT_LAST_S = 1, 30
@@ -140,9 +141,9 @@ async def awaited(
     if job is None or not wait_s:
         return job, {}
     try:
-        with watch.place():
+        with key_limits_of(request).waits.taken(access.key_id), watch.place():
             job = await watch.until(job, Job.has_ended, within_s=wait_s)
-    except ServiceUnavailable:
+    except (RateLimited, ServiceUnavailable):
         return job, {}  # as if it had not asked to wait
     if job is not None and not await run_in_threadpool(may_see_yet, request, job):
         job = None

@@ -73,8 +73,13 @@ class Edge:
             pass  # nobody is there to be told
         except MeterportError as error:
             await error_response(error, exchange.request_id)(scope, receive, outward)
-        except Exception:
-            log.exception("request_crashed", request_id=exchange.request_id)
+        except Exception as error:
+            # The framework raises another one where an answer had begun already.
+            if exchange.status and isinstance(known := error.__cause__, MeterportError):
+                # Unfinished, so that the server closes the connection.
+                log.warning("answer_cut", request_id=exchange.request_id, code=known.code)
+            else:
+                log.exception("request_crashed", request_id=exchange.request_id)
             if not exchange.status:
                 answer = error_response(internal_error(), exchange.request_id)
                 await answer(scope, receive, outward)

@@ -25,6 +25,8 @@ from meterport.web.edge import answer_headers
 POLICY = "creates"
 AGAIN_AFTER_S = 5
 WINDOW_S = 60
+WAITS_AT_ONCE = 100
+"""Of the watch's thousand places, so that no key takes all; further ones are answered at once."""
 
 
 class Rate:
@@ -90,6 +92,7 @@ class KeyLimits:
     def __init__(self, settings: Settings) -> None:
         self.creates = Rate(settings.creates_per_minute)
         self.downloads = Places(settings.downloads_at_once, "downloads")
+        self.waits = Places(WAITS_AT_ONCE, "waits")
         self.streams = Places(settings.streams_at_once, "event streams")
 
 

@@ -1,5 +1,6 @@
 """Readings that are sent: the body is a file, and the query says how to read it."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,7 +12,7 @@ from fastapi import APIRouter, Depends, Header, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from meterport.domain.access import Access
+from meterport.domain.access import EVERYTHING, Access, Scope
 from meterport.domain.errors import ImportBusy, InvalidRequest, shown
 from meterport.domain.idempotency import check_key
 from meterport.domain.period import LONGEST_INTERVAL_S
@@ -21,7 +22,7 @@ from meterport.ports.overview import Upload
 from meterport.services.import_options import Said
 from meterport.services.receive_readings import check_words, format_of, parameter
 from meterport.web import readings_docs as docs
-from meterport.web.access import MayImport
+from meterport.web.access import MayImport, authenticated
 from meterport.web.contract import ServicesOf
 from meterport.web.errors import UnsupportedMediaType
 from meterport.web.import_once import begun_digest, import_once
@@ -30,6 +31,8 @@ from meterport.web.strict import parameters_of
 PATH = "/api/readings"
 AT_ONCE = 8
 """More would only fill the disk while they wait: one import writes at a time."""
+AT_ONCE_OF_OWNER = 4
+"""So that nobody who sends slowly keeps all others out."""
 BLOCK_BYTES = 1 << 20
 REPEATABLE = ("map", "where", "quality", "missing")
 PARAMETERS = ("format", *(parameter(flag) for flag in FLAGS.values()))
@@ -44,25 +47,36 @@ class Inbox:
 
     def __init__(self, run: Import) -> None:
         self._run = run
-        self._taken = 0
+        self._taken: Counter[str] = Counter()
         self._turn: Lock | None = None
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self, access: Access = EVERYTHING) -> Iterator[None]:
         """Raises ImportBusy."""
-        if self._taken >= AT_ONCE:
+        owner = access.owner
+        if self._taken.total() >= AT_ONCE:
             raise ImportBusy(f"{AT_ONCE} files are being imported; try again when one is done")
-        self._taken += 1
+        if access.key_id and self._taken[owner] >= AT_ONCE_OF_OWNER:
+            raise ImportBusy(
+                f"{AT_ONCE_OF_OWNER} files of this key's owner are being imported; try again when "
+                "one is done"
+            )
+        self._taken[owner] += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self._taken[owner] -= 1
+            if not self._taken[owner]:
+                del self._taken[owner]
 
-    async def imported(self, path: Path, said: Said, access: Access) -> dict[str, object]:
+    async def imported(
+        self, path: Path, said: Said, may_yet: Callable[[], Access]
+    ) -> dict[str, object]:
+        """`may_yet` is asked when its turn has come, which may take an hour, and raises if not."""
         # Made by the first who needs it, for it belongs to the loop.
         self._turn = self._turn or Lock()
         async with self._turn:
-            return await self._run(path, said, access)
+            return await self._run(path, said, await to_thread.run_sync(may_yet))
 
 
 def inbox_of(request: Request) -> Inbox:
@@ -84,13 +98,15 @@ async def post_readings(
     check_words(said)
     if idempotency_key is not None:
         check_key(idempotency_key)
-    with inbox.place(), services.uploads.receiving(known.extensions[0]) as upload:
-        importing = partial(inbox.imported, upload.path, said, access)
+    may_yet = partial(_may_import_yet, request)
+    with inbox.place(access), services.uploads.receiving(known.extensions[0]) as upload:
+        importing = partial(inbox.imported, upload.path, said, may_yet)
         if idempotency_key is None:
             await _received(request, upload)
             return JSONResponse(await importing())
         digest = begun_digest(request, access)
         await _received(request, upload, digest.update)
+        await to_thread.run_sync(may_yet)
         report, replayed = await import_once(
             importing,
             keys=services.import_keys,
@@ -99,6 +115,13 @@ async def post_readings(
             request_sha256=digest.hexdigest(),
         )
         return JSONResponse(report, headers={"Idempotency-Replayed": "true"} if replayed else None)
+
+
+def _may_import_yet(request: Request) -> Access:
+    """Sending and waiting take long enough for a key to be revoked. Raises Unauthenticated."""
+    access = authenticated(request)
+    access.check(Scope.IMPORT)
+    return access
 
 
 async def _received(
