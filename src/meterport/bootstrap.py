@@ -124,6 +124,8 @@ class Services:
 
 def erase(services: Services, smart_meter_id: str) -> int:
     """See services/erase_meter."""
+    # A file that was sent may have readings of it.
+    services.uploads.remove_left_behind()
     return erase_meter(
         smart_meter_id,
         erasures=services.erasures,
@@ -345,6 +347,7 @@ def prepare(settings: Settings) -> Services:
             _create_table(settings)
     database = upgrade_schema(settings)
     services = _services(settings, database)
+    services.uploads.remove_left_behind()
     refresh_meters(source=services.source, catalog=services.catalog)
     return services
 

@@ -300,6 +300,21 @@ def test_the_list_has_just_those_that_may_be_seen_one_by_one(
 
 @pytest.mark.parametrize(
     "patterns",
+    [["*"], ["A*"], ["a*"], ["A", "A1"], ["A", "B"], ["A_*"], ["A", "A*"], ["B*", "A-1*"], ["C"]],
+)
+def test_a_job_has_other_meters_as_its_own_list_says(jobs: JobStore, patterns: list[str]) -> None:
+    meters = Meters(tuple(patterns))
+    fleets = [("A", "B"), ("A", "A1"), ("A_1", "A_2"), ("A-1", "A-11"), ("a", "A")]
+    made = [jobs.add(ExportRequest.of_fleet(each, make.period()), owner="x").job for each in fleets]
+    made += [jobs.add(make.request(meter), owner="x").job for meter in ("A", "a", "B", "A-1")]
+
+    told = [jobs.has_others(job, than=meters) for job in made]
+
+    assert told == [meters.lacks(jobs.meters(job)) is not None for job in made]
+
+
+@pytest.mark.parametrize(
+    "patterns",
     [
         pytest.param([f"{number}-*" for number in range(MOST_PATTERNS)], id="beginnings"),
         pytest.param([f"{number}" for number in range(MOST_PATTERNS)], id="ids"),
@@ -316,3 +331,15 @@ def test_a_key_may_name_as_many_meters_as_keys_can(
     page = history.page(ALL, access=access("acme", *patterns), limit=10)
 
     assert ids(page) == [seen.id]
+
+
+def test_no_meter_of_a_fleet_is_read_to_judge_a_key(
+    jobs: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten thousand, at each poll and at each event: the database judges them."""
+    fleet = ExportRequest.of_fleet(("A1", "A2"), make.period())
+    job = jobs.add(fleet, owner="x").job
+    monkeypatch.setattr(jobs, "meters", None)
+
+    assert sees(access("x", "A*"), job, jobs)
+    assert not sees(access("x", "A1"), job, jobs)

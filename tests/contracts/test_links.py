@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Select, update
+from sqlalchemy import Select, insert, update
 
 from meterport.adapters import sql_tables
 from meterport.adapters.sql_database import Database
@@ -13,9 +13,10 @@ from meterport.adapters.sql_history import SqlHistory
 from meterport.adapters.sql_job_archive import SqlJobArchive
 from meterport.adapters.sql_jobs import SqlJobs
 from meterport.adapters.sql_links import SqlLinks
+from meterport.domain.errors import InvalidRequest
 from meterport.domain.exports import ExportFile
 from meterport.domain.jobs import Job, JobId, Lease
-from meterport.domain.links import Link
+from meterport.domain.links import MOST_OF_EXPORT, Link
 from meterport.ports.access import Links
 from tests import make
 from tests.contracts.conftest import at_once
@@ -66,6 +67,23 @@ def test_a_removed_link_is_gone_however_often_it_is_removed(links: Links, job: J
 
     assert links.find("one") is None
     assert links.find("two") is not None
+
+
+def test_an_export_has_only_so_many_links(links: Links, job: Job, database: Database) -> None:
+    other = finished(database)
+    with database.write() as connection:
+        row = {"job_id": job.id, "key_id": "", "secret_sha256": SHA256}
+        times = {"created_at": make.JANUARY, "expires_at": make.JANUARY}
+        rows = [{"id": str(number), **row, **times} for number in range(MOST_OF_EXPORT)]
+        connection.execute(insert(sql_tables.links), rows)
+
+    with pytest.raises(InvalidRequest, match="has 1,000 links"):
+        links.add(link(job), secret_sha256=SHA256)
+
+    assert links.find("one") is None
+    assert links.add(link(other, "two"), secret_sha256=SHA256)
+    links.remove(job.id, "7")
+    assert links.add(link(job), secret_sha256=SHA256)
 
 
 def test_what_is_no_id_at_all_removes_nothing(links: Links, job: Job) -> None:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from meterport.domain.access import Access
 from meterport.domain.audit import Sought
 from meterport.domain.errors import ImportBusy
+from meterport.ports.overview import Upload
 from meterport.services.import_options import Said
 from meterport.services.keys import authenticate, revoke_key
 from meterport.web.readings import AT_ONCE_OF_OWNER, Inbox
@@ -126,3 +127,29 @@ def test_which_meter_an_import_was_refused_for_is_recorded(home: make.Home) -> N
 
     (seen,) = home.services.audit.page(Sought(smart_meter_id="123"), limit=9).entries
     assert (seen.entry.action, seen.entry.result) == ("request", "refused")
+
+
+def test_others_are_answered_while_a_file_system_makes_room(
+    home: make.Home, client: TestClient, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader.go_on.set()
+    uploads, begun, answered = home.services.uploads, threading.Event(), threading.Event()
+    real, in_time = uploads.receiving, []
+
+    @contextmanager
+    def slow(ending: str) -> Iterator[Upload]:
+        begun.set()
+        in_time.append(answered.wait(20))
+        with real(ending) as upload:
+            yield upload
+
+    monkeypatch.setattr(uploads, "receiving", slow)
+    key = keyed.key(home, scopes=["import"])
+    with ThreadPoolExecutor(1) as threads:
+        posting = threads.submit(post, client, key)
+        assert begun.wait(60)
+        assert client.get("/livez").status_code == 200
+        answered.set()
+
+    assert posting.result().status_code == 200
+    assert in_time == [True]

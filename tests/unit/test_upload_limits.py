@@ -13,6 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from meterport.adapters.local_uploads import LocalUploads
+from meterport.bootstrap import erase, prepare
 from meterport.domain.access import EVERYTHING
 from meterport.domain.errors import ImportRefused
 from meterport.services.import_options import Said
@@ -119,6 +120,23 @@ def test_what_a_dead_process_left_behind_goes_with_the_next_file(home: make.Home
 
     assert sorted(path.name for path in uploads(home)) == ["used", "young"]
     assert young.exists()
+
+
+@pytest.mark.parametrize("act", ["erased", "started"])
+def test_what_a_dead_process_left_behind_goes_with_an_erasure_and_with_a_start(
+    home: make.Home, act: str
+) -> None:
+    """It may have readings of the meter that is to be forgotten."""
+    home.load(make.readings(0.5))
+    dead = make.file(home.settings.data / "uploads" / "dead")
+    os.utime(dead, (time.time() - 3_600, time.time() - 3_600))
+
+    if act == "erased":
+        erase(home.services, "123")
+    else:
+        prepare(home.settings)
+
+    assert uploads(home) == []
 
 
 def test_a_file_that_wants_too_much_memory_is_refused_and_the_next_one_taken(

@@ -1,7 +1,7 @@
 """Uploads: files that come in, in a folder of the home, each under a lock as long as it is used.
 
 Layout: `uploads/{random}{ending}`. A process that dies leaves its file behind, but no lock; the
-        next upload removes what nobody holds.
+        next upload, the next start and each erasure remove what nobody holds.
 """
 
 import errno
@@ -43,6 +43,11 @@ class LocalUploads:
         finally:
             file.close()
             path.unlink(missing_ok=True)
+
+    def remove_left_behind(self) -> None:
+        with _translated():
+            if self._folder.is_dir():
+                self._remove_left_behind()
 
     def _remove_left_behind(self) -> None:
         for path in self._folder.iterdir():

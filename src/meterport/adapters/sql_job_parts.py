@@ -15,6 +15,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
     select,
     tuple_,
     update,
@@ -28,8 +29,10 @@ from meterport.adapters.sql_job_rows import (
     is_free,
     rows_written,
 )
+from meterport.adapters.sql_keys import is_among
 from meterport.adapters.sql_manifests import drop_manifests_of, keep_manifest
 from meterport.adapters.sql_tables import job_meters, job_parts, jobs
+from meterport.domain.access import Meters
 from meterport.domain.completeness import Manifest
 from meterport.domain.exports import ExportFile
 from meterport.domain.fleets import Part
@@ -53,6 +56,13 @@ def meters_of(connection: Connection, job: Job) -> list[str]:
         first, end = job.part.first_meter, job.part.end_meter
         wanted = wanted.where(job_meters.c.position >= first, job_meters.c.position < end)
     return list(connection.execute(wanted.order_by(job_meters.c.position)).scalars())
+
+
+def is_of_others(connection: Connection, job: Job, meters: Meters) -> bool:
+    """Whether the fleet has a meter besides those; of ten thousand none leaves the database."""
+    other = ~is_among(job_meters.c.smart_meter_id, meters)
+    found = select(literal(1)).where(job_meters.c.job_id == job.id, other).limit(1)
+    return connection.execute(found).first() is not None
 
 
 def has_free_part() -> ColumnElement[bool]:

@@ -20,6 +20,7 @@ from meterport.adapters.sql_job_parts import (
     forget_parts,
     insert_meters,
     insert_parts,
+    is_of_others,
     lock_pending,
     meters_of,
     reopen,
@@ -36,6 +37,7 @@ from meterport.adapters.sql_job_rows import (
 from meterport.adapters.sql_manifests import completeness_of, keep_manifest, manifests_of
 from meterport.adapters.sql_room import lack_of_room
 from meterport.adapters.sql_tables import idempotency_keys, jobs
+from meterport.domain.access import Meters
 from meterport.domain.completeness import Completeness, Manifest
 from meterport.domain.errors import (
     ExportCancelled,
@@ -124,6 +126,12 @@ class SqlJobs:
             return [job.request.smart_meter_id]
         with self._database.read() as connection:
             return meters_of(connection, job)
+
+    def has_others(self, job: Job, *, than: Meters) -> bool:
+        if not job.request.is_fleet:
+            return job.request.smart_meter_id not in than
+        with self._database.read() as connection:
+            return is_of_others(connection, job, than)
 
     def pieces(self, job: Job) -> Sequence[ExportFile]:
         if job.file is not None and job.file.key != job.key_of_parts:

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
 
 from meterport.adapters.sql_database import Database
 from meterport.adapters.sql_job_rows import is_expired, is_job_id
 from meterport.adapters.sql_tables import jobs, links
+from meterport.domain.errors import InvalidRequest
 from meterport.domain.jobs import JobId, JobStatus
-from meterport.domain.links import Link
+from meterport.domain.links import MOST_OF_EXPORT, Link
 
 
 class SqlLinks:
@@ -24,6 +25,12 @@ class SqlLinks:
         with self._database.write() as connection:
             if connection.execute(kept.with_for_update()).first() is None:
                 return False
+            of_it = select(func.count()).select_from(links).where(links.c.job_id == link.job_id)
+            if connection.execute(of_it).scalar_one() >= MOST_OF_EXPORT:
+                raise InvalidRequest(
+                    f"the export has {MOST_OF_EXPORT:,} links, those that have expired too, "
+                    "and may have no more; DELETE some of them"
+                )
             connection.execute(
                 insert(links).values(
                     id=link.id,

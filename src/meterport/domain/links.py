@@ -8,6 +8,8 @@ from meterport.domain.jobs import JobId
 
 USUAL_S = 86_400
 LEAST_S, MOST_S = 60, 30 * 86_400
+MOST_OF_EXPORT = 1_000
+"""All of them are told in one list."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import BinaryIO, Protocol
 
 import polars as pl
 
+from meterport.domain.access import Meters
 from meterport.domain.completeness import Completeness, Manifest
 from meterport.domain.errors import MeterportError
 from meterport.domain.exports import ExportFile, ExportRequest, StoredObject
@@ -48,6 +49,9 @@ class JobStore(Protocol):
 
     def meters(self, job: Job) -> Sequence[str]:
         """Whose readings the job, or its part, writes, in order."""
+
+    def has_others(self, job: Job, *, than: Meters) -> bool:
+        """Whether the job is of a meter besides those."""
 
     def pieces(self, job: Job) -> Sequence[ExportFile]:
         """The stored files that, one after the other, are the job's file."""

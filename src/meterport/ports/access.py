@@ -32,7 +32,10 @@ class Links(Protocol):
     """They go with their export's file, at once when that is removed before its time."""
 
     def add(self, link: Link, *, secret_sha256: str) -> bool:
-        """False, and then there is none, where the export has no file any more."""
+        """False, and then there is none, where the export has no file any more.
+
+        Raises InvalidRequest where it has MOST_OF_EXPORT.
+        """
 
     def find(self, link_id: str) -> tuple[Link, str] | None:
         """The link, expired or not, and the digest of its secret."""

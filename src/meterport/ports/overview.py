@@ -53,3 +53,6 @@ class Upload(Protocol):
 class Uploads(Protocol):
     def receiving(self, ending: str) -> AbstractContextManager[Upload]:
         """A file whose name ends so, for as long as the context lasts."""
+
+    def remove_left_behind(self) -> None:
+        """Files of processes that died, on this machine. Raises StorageUnavailable."""

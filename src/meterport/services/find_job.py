@@ -19,7 +19,7 @@ def sees(access: Access, job: Job, jobs: JobStore) -> bool:
     """Whether the job is one of its owner's, and all of its meters are the key's."""
     if access.own_only and job.owner != access.owner:
         return False
-    return access.meters.are_all or access.meters.lacks(jobs.meters(job)) is None
+    return access.meters.are_all or not jobs.has_others(job, than=access.meters)
 
 
 def known_job(job_id: str, access: Access, *, jobs: JobStore, asked: str | None = None) -> Job:

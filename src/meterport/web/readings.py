@@ -9,6 +9,7 @@ from typing import Annotated
 
 from anyio import Lock, to_thread
 from fastapi import APIRouter, Depends, Header, Request
+from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
@@ -99,22 +100,27 @@ async def post_readings(
     if idempotency_key is not None:
         check_key(idempotency_key)
     may_yet = partial(_may_import_yet, request)
-    with inbox.place(access), services.uploads.receiving(known.extensions[0]) as upload:
-        importing = partial(inbox.imported, upload.path, said, may_yet)
-        if idempotency_key is None:
-            await _received(request, upload)
-            return JSONResponse(await importing())
-        digest = begun_digest(request, access)
-        await _received(request, upload, digest.update)
-        await to_thread.run_sync(may_yet)
-        report, replayed = await import_once(
-            importing,
-            keys=services.import_keys,
-            owner=access.owner,
-            key=idempotency_key,
-            request_sha256=digest.hexdigest(),
-        )
-        return JSONResponse(report, headers={"Idempotency-Replayed": "true"} if replayed else None)
+    # In a thread: to make room, and to remove a gigabyte, takes a file system its time.
+    receiving = contextmanager_in_threadpool(services.uploads.receiving(known.extensions[0]))
+    with inbox.place(access):
+        async with receiving as upload:
+            importing = partial(inbox.imported, upload.path, said, may_yet)
+            if idempotency_key is None:
+                await _received(request, upload)
+                return JSONResponse(await importing())
+            digest = begun_digest(request, access)
+            await _received(request, upload, digest.update)
+            await to_thread.run_sync(may_yet)
+            report, replayed = await import_once(
+                importing,
+                keys=services.import_keys,
+                owner=access.owner,
+                key=idempotency_key,
+                request_sha256=digest.hexdigest(),
+            )
+            return JSONResponse(
+                report, headers={"Idempotency-Replayed": "true"} if replayed else None
+            )
 
 
 def _may_import_yet(request: Request) -> Access:
