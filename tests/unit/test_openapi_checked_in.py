@@ -138,7 +138,7 @@ def test_what_breaks_clients_is_seen_as_such(name: str) -> None:
     "change",
     [
         lambda d: d["paths"].update({"/new": {"get": {"operationId": "new", "responses": {}}}}),
-        lambda d: created(d)["responses"].update({"429": {"description": "Too many"}}),
+        lambda d: created(d)["responses"].update({"418": {"description": "A teapot"}}),
         lambda d: schemas(d, "JobCreated")["properties"].update(more={"type": "string"}),
         lambda d: request(d)["properties"].update(more={"type": "string"}),
         lambda d: request(d)["properties"]["format"]["enum"].append("ods"),

@@ -17,7 +17,7 @@ from meterport.ports.access import Keys, Links
 from meterport.ports.audit import Recorder
 from meterport.services.find_job import sees
 from meterport.services.open_export import downloadable_file
-from meterport.services.tokens import Token
+from meterport.services.tokens import Token, is_token_id
 
 PREFIX = "mpl"
 NEEDED = (Scope.READ, Scope.EXPORT)
@@ -69,7 +69,7 @@ def create_link(
 
 def revoke_link(job: Job, link_id: str, access: Access, *, links: Links, audit: Recorder) -> None:
     """Safe to repeat."""
-    if links.remove(job.id, link_id):
+    if is_token_id(link_id) and links.remove(job.id, link_id):
         told = {"link": link_id}
         audit.record(Deed(Action.LINK_REVOKED, access, job_id=job.id, details=told))
 

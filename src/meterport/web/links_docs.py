@@ -29,7 +29,7 @@ class Link(BaseModel):
     expires_at: str
 
 
-class Links(BaseModel):
+class LinkList(BaseModel):
     items: list[Link]
 
 
@@ -75,7 +75,7 @@ LIST: dict[str, Any] = {
     "operation_id": "list_links",
     "summary": "The links to an export's file, without their secrets",
     "responses": {
-        200: answer(Links, "In order of their making", links={"items": [{"id": _ID, **_TIMES}]}),
+        200: answer(LinkList, "In order of their making", links={"items": [{"id": _ID, **_TIMES}]}),
         **errors("JOB_NOT_FOUND", *EVERYWHERE),
     },
 }
