@@ -8,6 +8,8 @@ import pytest
 from fastapi import FastAPI
 
 from meterport.domain.errors import MeterportError
+from meterport.services import find_job
+from meterport.services.tokens import Token
 from meterport.web import contract, edge, errors, exports, meters, strict
 
 Spoil = Callable[[pytest.MonkeyPatch], None]
@@ -54,6 +56,20 @@ VARIANTS: Mapping[str, Spoil] = {
         everything_is_quoted,
         any_request_id_comes_back,
     )
+}
+
+
+def a_key_is_known_by_its_id(patch: pytest.MonkeyPatch) -> None:
+    """Whatever its secret is."""
+    patch.setattr(Token, "is_known_as", lambda self, sha256: sha256 is not None)
+
+
+def everybody_sees_every_export(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(find_job, "sees", lambda access, job, jobs: True)
+
+
+OF_KEYS: Mapping[str, Spoil] = {
+    variant.__name__: variant for variant in (a_key_is_known_by_its_id, everybody_sees_every_export)
 }
 
 

@@ -9,7 +9,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -131,6 +131,7 @@ class Others:
     """Clients who mean well: they ask for exports, and want them whole and at once."""
 
     service: Service
+    key: Mapping[str, str] = field(default_factory=dict)
     exports: list[str] = field(default_factory=list)
     accidents: list[str] = field(default_factory=list)
 
@@ -154,7 +155,8 @@ class Others:
         wait_until(lambda: len(self.exports) >= wanted or any(one.done() for one in asking))
 
     def _ask(self, stop: threading.Event) -> None:
-        with httpx2.Client(base_url=self.service.url, trust_env=False, timeout=60) as http:
+        url, key = self.service.url, self.key
+        with httpx2.Client(base_url=url, headers=key, trust_env=False, timeout=60) as http:
             while not stop.is_set():
                 self.exports.append(self._export(http))
 

@@ -4,7 +4,7 @@ import io
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from urllib.parse import quote
 
@@ -47,9 +47,7 @@ VALUES: Mapping[str, Sequence[str]] = {
     "label": ("January, for the bill", "end"),
     "created_after": ("2024-01-01", "2024-01-01T10:00:00+01:00"),
     "created_before": ("2099-01-01T00:00:00Z",),
-    "cursor": ("WyIxMjMiXQ",),
-    "list_exports cursor": ("WyIyMDI0LTAxLTAxIiwgIjEiXQ", "WyIxMjMiXQ"),
-    "list_exports_of_meter cursor": ("WyIyMDI0LTAxLTAxIiwgIjEiXQ", "WyIxMjMiXQ"),
+    "cursor": ("WyIyMDI0LTAxLTAxIiwgIjEiXQ", "WyIxMjMiXQ"),
     "search": ("1", "met"),
     "start": ("2024-01-01T00:00:00Z",),
     "end": ("2024-01-02T00:00:00Z",),
@@ -63,6 +61,11 @@ VALUES: Mapping[str, Sequence[str]] = {
     "wide": ("energy_kwh:Wh",),
 }
 """Of the parameters that are neither words of a list, numbers nor yes and no."""
+
+OWN_VALUES: Mapping[tuple[str, str], Sequence[str]] = {
+    ("list_audit_of_meter", "cursor"): ("WyI0MSJd",)
+}
+"""Of one operation."""
 
 COMMON_HEADERS: Mapping[bytes, Sequence[bytes]] = {
     b"prefer": (b"wait=20", b"respond-async, wait=5"),
@@ -87,14 +90,22 @@ WEIGHTS: Mapping[str, float] = {
 """Less of what has nothing to be spoilt, or costs much; more of what takes a body."""
 
 
+RUINS = ("delete_export", "cancel_export", "revoke_link")
+
+
 @dataclass(frozen=True)
 class Corpus:
-    """`jobs`: ids for whatever reads; `doomed`: for what cancels and deletes."""
+    """`jobs`: ids for whatever reads; `doomed`: for what cancels and deletes.
+
+    `link`: a link's token; `authorizations`: headers to be drawn from.
+    """
 
     random: random.Random
     operations: Sequence[Operation]
     jobs: Sequence[str]
     doomed: list[str]
+    link: str = "none"
+    authorizations: list[bytes] = field(default_factory=list)
 
     def drawn(self) -> tuple[str, Raw]:
         """The name of an operation, and a request of it."""
@@ -123,20 +134,22 @@ class Corpus:
         return [WEIGHTS.get(each.name, 1) for each in self.operations]
 
     def _path(self, operation: Operation) -> str:
-        ruins = operation.name in ("delete_export", "cancel_export")
+        ruins = operation.name in RUINS
         job = self.random.choice(self.doomed if ruins else self.jobs)
         path = operation.path.replace("{job_id}", job)
+        link_id = [*self.link.split("_"), self.link][1]
+        path = path.replace("{token}", self.link).replace("{link_id}", link_id)
         return path.replace("{smart_meter_id}", self.random.choice(METERS))
 
     def _query(self, operation: Operation) -> bytes:
         known = operation.parameters("query")
         some = [name for name in known if self.random.random() < 1.5 / len(known)]
         pairs = (
-            f"{name}={quote(self._value(operation, name, known[name]['schema']))}" for name in some
+            f"{name}={quote(self._value(name, known[name]['schema'], operation))}" for name in some
         )
         return "&".join(pairs).encode()
 
-    def _value(self, operation: Operation, name: str, schema: Mapping[str, object]) -> str:
+    def _value(self, name: str, schema: Mapping[str, object], operation: Operation) -> str:
         words = schema.get("enum")
         if isinstance(words, list):
             return str(self.random.choice(words))
@@ -144,7 +157,7 @@ class Corpus:
             return str(self.random.randint(1, 60))
         if schema["type"] == "boolean":
             return self.random.choice(("true", "false"))
-        return self.random.choice(VALUES.get(f"{operation.name} {name}") or VALUES[name])
+        return self.random.choice(OWN_VALUES.get((operation.name, name), VALUES[name]))
 
     def _headers(self, operation: Operation) -> list[tuple[bytes, bytes]]:
         found = [
@@ -154,6 +167,8 @@ class Corpus:
         ]
         if "idempotency-key" in operation.parameters("header") and self.random.random() < 0.5:
             found.append((b"idempotency-key", f"key-{self.random.randint(1, 40)}".encode()))
+        if self.authorizations and (said := self.random.choice(self.authorizations)):
+            found.append((b"authorization", said))
         return found
 
     def _body(self, operation: Operation) -> tuple[bytes, str]:
@@ -172,6 +187,8 @@ def corpus(
     jobs: Sequence[str],
     doomed: list[str],
     *,
+    link: str = "none",
     only: Callable[[Operation], bool] = lambda _: True,
 ) -> Corpus:
-    return Corpus(chance, [each for each in operations(document()) if only(each)], jobs, doomed)
+    asked = [each for each in operations(document()) if only(each)]
+    return Corpus(chance, asked, jobs, doomed, link)

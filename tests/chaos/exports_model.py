@@ -6,7 +6,7 @@ The model: a few words for each accepted export. What it does not know must not 
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from httpx2 import Response
-from sqlalchemy import update
+from sqlalchemy import Table, update
 from starlette.testclient import TestClient
 
 from meterport.adapters.sql_database import Database
@@ -31,54 +31,46 @@ from tests import make
 from tests.e2e.service import csv_of
 from tests.unit.exports import workplace
 
-METER, UNKNOWN_METER = "123", "999"
+METERS = ("123", "124", "125")
+FLEETS = (("123",), ("123",), ("124",), ("123", "124"), ("123", "125"), ("999",))
+"""What exports are asked of; there is no meter 999."""
+
 ROWS = 300
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Who:
-    """Who asks. As long as there are no keys there is one who sees everything.
-
-    With keys: its key and the meters that it may read; a second one to whom none of the first's
-    exports exists, and a rule that revokes a key.
-    """
-
-    name: str = "anybody"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {}
-
-
-WHO = (Who(),)
-
-
-@dataclass(frozen=True)
 class Wish:
-    """What is asked for: so many minutes of a meter since January began."""
+    """What is asked for: so many minutes of each meter since January began."""
 
-    meter: str
+    meters: tuple[str, ...]
     minutes: int
 
     @property
+    def is_fleet(self) -> bool:
+        return len(self.meters) > 1
+
+    @property
     def rows(self) -> int:
-        return min(self.minutes, ROWS)
+        return min(self.minutes, ROWS) * len(self.meters)
 
     @property
     def csv(self) -> bytes:
-        return _csv(self.rows)
+        return b"".join(_csv(self.meters, min(self.minutes, ROWS)))
 
     def body(self, *, rich: bool) -> dict[str, object]:
         start, end = make.JANUARY, make.JANUARY + timedelta(minutes=self.minutes)
         names = ("start", "end") if rich else ("start_datetime", "end_datetime")
         period = dict(zip(names, map(iso_utc, (start, end)), strict=True))
-        return {"smart_meter_id": self.meter, "format": "csv", **period}
+        meters = {"smart_meter_ids": self.meters} if rich else {"smart_meter_id": self.meters[0]}
+        return {**meters, "format": "csv", **period}
 
 
 @cache
-def _csv(rows: int) -> bytes:
-    return csv_of(METER, first=0, rows=rows)
+def _csv(meters: Sequence[str], rows: int) -> Sequence[bytes]:
+    header, first = csv_of(meters[0], first=0, rows=rows).split(b"\n", 1)
+    further = [csv_of(meter, first=0, rows=rows).split(b"\n", 1)[1] for meter in meters[1:]]
+    return [header, b"\n", first, *further]
 
 
 @dataclass
@@ -86,7 +78,7 @@ class Export:
     """`held`: by a worker that has died. `strayed`: it died, and its lease has run out since."""
 
     id: str
-    who: Who
+    owner: str
     wish: Wish
     phase: Phase = Phase.QUEUED
     has_ended: bool = False
@@ -116,13 +108,13 @@ class Export:
         self.crashes += self.strayed
         self.strayed = False
 
-    def worked(self, most_crashes: int) -> None:
-        """As one attempt at it ends."""
+    def worked(self, most_crashes: int, known: frozenset[str]) -> None:
+        """As one attempt at it ends; `known`: the meters that there are."""
         self.claimed()
         self.has_ended = True
         if self.phase is Phase.CANCELLED:
             return
-        fails = self.crashes >= most_crashes or self.wish.meter == UNKNOWN_METER
+        fails = self.crashes >= most_crashes or not known.issuperset(self.wish.meters)
         self.phase = Phase.FAILED if fails else Phase.COMPLETED
         self.has_file = not fails
 
@@ -142,6 +134,14 @@ class Export:
         self.has_ended = self.is_free
         self.strayed &= self.held
 
+    def erased(self) -> None:
+        """As a meter of it is forgotten."""
+        if not self.has_ended:
+            self.phase, self.has_ended = Phase.CANCELLED, True
+            self.held = self.strayed = False
+        elif self.phase is Phase.COMPLETED:
+            self.phase = Phase.EXPIRED
+
     def deleted(self) -> None:
         if not self.has_ended:
             self.cancelled()
@@ -149,12 +149,33 @@ class Export:
             self.phase, self.has_file = Phase.EXPIRED, False
 
 
+@dataclass(frozen=True)
+class Who:
+    """Who asks. Where no keys are asked for there is one who sees everything."""
+
+    owner: str = "anybody"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {}
+
+    def may(self, wish: Wish) -> bool:
+        """Ask for it."""
+        return True
+
+    def sees(self, export: Export) -> bool:
+        return export.owner == self.owner and self.may(export.wish)
+
+
+ANYBODY = Who()
+
+
 class Real:
     """The service, and what may befall it."""
 
-    def __init__(self, template: Path) -> None:
+    def __init__(self, template: Path, **given: object) -> None:
         self._folder = Path(mkdtemp(prefix="model-"))
-        self._settings = make.settings(self._folder / "data")
+        self._settings = make.settings(self._folder / "data", **given)
         shutil.copytree(template, self._settings.data)
         self._open = ExitStack()
         self.start()
@@ -196,10 +217,10 @@ class Real:
         make.file(self._settings.files / ".parts" / f"{job.id}.{job.attempt}")
 
     def let_lease_run_out(self, job_id: str) -> None:
-        self._set(job_id, lease_until=LONG_AGO)
+        self._set(jobs, job_id, lease_until=LONG_AGO)
 
     def let_file_expire(self, job_id: str) -> None:
-        self._set(job_id, expires_at=LONG_AGO)
+        self._set(jobs, job_id, expires_at=LONG_AGO)
 
     def sweep(self) -> None:
         sweep(archive=self.services.archive, objects=self.services.objects)
@@ -214,9 +235,9 @@ class Real:
         drafts, keys = set(objects.drafts()), set(objects.keys())
         return {_job_of(key) for key in keys - drafts}, {_job_of(key) for key in drafts}
 
-    def _set(self, job_id: str, **values: datetime) -> None:
+    def _set(self, table: Table, row_id: str, **values: datetime) -> None:
         with self._database.write() as connection:
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+            connection.execute(update(table).where(table.c.id == row_id).values(**values))
 
 
 def _job_of(key: str) -> str:

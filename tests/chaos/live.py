@@ -10,6 +10,7 @@ from typing import Any
 import uvicorn
 from anyio import to_thread
 
+from meterport.domain.access import Access
 from meterport.services.import_options import Said
 from meterport.services.receive_readings import receive_readings
 from meterport.web.app import create_app
@@ -55,9 +56,16 @@ def _work(home: make.Home, over: threading.Event) -> None:
         home.work()
 
 
-async def _imported(home: make.Home, path: Path, said: Said) -> dict[str, object]:
+async def _imported(home: make.Home, path: Path, said: Said, access: Access) -> dict[str, object]:
     s = home.services
     importing = partial(
-        receive_readings, path, said, source=s.source, store=s.readings, catalog=s.catalog
+        receive_readings,
+        path,
+        said,
+        access,
+        source=s.source,
+        store=s.readings,
+        catalog=s.catalog,
+        audit=s.audit,
     )
     return await to_thread.run_sync(importing)

@@ -20,6 +20,7 @@ from meterport.web.readings import Inbox
 from tests import make
 from tests.asgi import call, complaint
 from tests.chaos.corpus import METERS, Corpus, corpus
+from tests.chaos.doors import ASKING, Doors, link_to
 from tests.chaos.harness import quiet_logs
 from tests.chaos.mutations import mutated
 
@@ -61,17 +62,28 @@ class FewImports:
         return await self._process(path, said, access)
 
 
-def send(folder: Path, *, seed: str, requests: int, imports: int, at_most_found: int = 5) -> Result:
+def send(
+    folder: Path,
+    *,
+    seed: str,
+    requests: int,
+    imports: int,
+    at_most_found: int = 5,
+    with_keys: bool = False,
+) -> Result:
     """On a home of its own in `folder`. It stops when it has found that much."""
-    with quiet_logs():
-        return asyncio.run(_send(folder, seed, requests, imports, at_most_found))
-
-
-async def _send(folder: Path, seed: str, requests: int, imports: int, most: int) -> Result:
     folder.mkdir(exist_ok=True)
-    home = make.home(folder, *(make.many_readings(50, meter=meter) for meter in METERS))
+    frames = (make.many_readings(50, meter=meter) for meter in METERS)
+    home = make.home(folder, *frames, **(ASKING if with_keys else {}))
+    with quiet_logs():
+        return asyncio.run(_send(home, seed, requests, imports, at_most_found))
+
+
+async def _send(home: make.Home, seed: str, requests: int, imports: int, most: int) -> Result:
     chance = random.Random(seed)  # noqa: S311 - to be replayed
-    drawn = corpus(chance, *_jobs(home))
+    jobs, doomed = _jobs(home)
+    drawn = corpus(chance, jobs, doomed, link=link_to(home, jobs[0]))
+    doors = Doors(home, drawn) if home.settings.asks_for_keys else None
     app = create_app(home.services, home.settings)
     few = FewImports(ImportProcess(environment_of(home.settings)), imports)
     app.state.inbox = Inbox(few)
@@ -85,7 +97,9 @@ async def _send(folder: Path, seed: str, requests: int, imports: int, most: int)
                 result.memory_mib.append(resident_mib())
             if number % RENEWED_EVERY == 0:
                 drawn.doomed[number // RENEWED_EVERY % len(drawn.doomed)] = _waiting(home, "B")
-            await _one(app, number, drawn, result)
+                if doors is not None:
+                    doors.renew()
+            await _one(app, number, drawn, result, doors)
             if len(result.found) >= most:
                 break
     finally:
@@ -97,7 +111,9 @@ async def _send(folder: Path, seed: str, requests: int, imports: int, most: int)
     return result
 
 
-async def _one(app: ASGIApp, number: int, drawn: Corpus, result: Result) -> None:
+async def _one(
+    app: ASGIApp, number: int, drawn: Corpus, result: Result, doors: Doors | None
+) -> None:
     """Every fiftieth is sent as it is, to see that the good ones still get on."""
     name, raw = drawn.drawn()
     if number % 50:
@@ -107,7 +123,7 @@ async def _one(app: ASGIApp, number: int, drawn: Corpus, result: Result) -> None
     except Exception as error:  # noqa: BLE001 - whatever leaves the application is an accident
         result.found.append(f"{number} {name}: {error!r} {raw}")
         return
-    if said := complaint(reply):
+    if said := complaint(reply) or ("" if doors is None else doors.complaint(raw, reply)):
         result.found.append(f"{number} {name}: {said} {raw}")
     result.answers[f"{name} {reply.status}"] += 1
 

@@ -2,7 +2,9 @@
 
 Requests of every operation of the OpenAPI document are spoilt (tests/chaos/mutations.py) and handed
 to the application as a server would, with no HTTP client in between. Of each answer the status,
-the envelope and its code, the size, and the headers are looked at; and the process's memory.
+the envelope and its code, the size, and the headers are looked at; and the process's memory. Half
+of them meet an application that asks for keys, and have a good one, a spoilt one, another's or
+none (tests/chaos/doors.py): whom it lets in is looked at too.
 Few: some thousands in this process; full: METERPORT_CHAOS_REQUESTS of them, a million unless
 another number is given, in METERPORT_CHAOS_PROCESSES processes, as many as there are cores.
 """
@@ -16,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from meterport.web.app import document
-from tests.chaos.broken_answers import VARIANTS
+from tests.chaos.broken_answers import OF_KEYS, VARIANTS
 from tests.chaos.harness import Chaos
 from tests.chaos.malformed import Result, send
 from tests.openapi import operations
@@ -29,9 +31,13 @@ SLACK_MIB = 48
 
 def sent(chaos: Chaos, folder: Path) -> list[Result]:
     if not chaos.full:
-        return [send(folder, seed=f"{chaos.seed}:0", requests=5_000, imports=2)]
+        seeds = (f"{chaos.seed}:0", f"{chaos.seed}:1")
+        return [
+            send(folder / "open", seed=seeds[0], requests=4_000, imports=2),
+            send(folder / "keys", seed=seeds[1], requests=3_000, imports=1, with_keys=True),
+        ]
     requests = int(os.environ.get("METERPORT_CHAOS_REQUESTS", "1_000_000"))
-    processes = int(os.environ.get("METERPORT_CHAOS_PROCESSES", os.cpu_count() or 1))
+    processes = max(2, int(os.environ.get("METERPORT_CHAOS_PROCESSES", os.cpu_count() or 1)))
     spawned = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawned) as pool:
         waiting = [
@@ -41,6 +47,7 @@ def sent(chaos: Chaos, folder: Path) -> list[Result]:
                 seed=f"{chaos.seed}:{number}",
                 requests=requests // processes,
                 imports=requests // processes // 10_000,
+                with_keys=number % 2 == 1,
             )
             for number in range(processes)
         ]
@@ -82,5 +89,18 @@ def test_a_product_that_answers_badly_is_caught(
     VARIANTS[variant](monkeypatch)
 
     result = send(tmp_path, seed=f"{broken.seed}:0", requests=4_000, imports=0, at_most_found=1)
+
+    assert result.found
+
+
+@pytest.mark.parametrize("variant", OF_KEYS)
+def test_a_product_that_lets_others_in_is_caught(
+    chaos: Chaos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str
+) -> None:
+    broken = chaos.toothless(variant)
+    OF_KEYS[variant](monkeypatch)
+
+    seed = f"{broken.seed}:0"
+    result = send(tmp_path, seed=seed, requests=4_000, imports=0, at_most_found=1, with_keys=True)
 
     assert result.found

@@ -1,6 +1,7 @@
 """R9: many exports of many tenants at once, who ask for all of theirs before the next one asks.
 
-All of them end, with the bytes that they should have, and no tenant waits much longer than another:
+Each tenant has a key of its own, and asks over HTTP. All exports end, with the bytes that they
+should have, each tenant lists its own and no other, and none waits much longer than another:
 counted in claims, in whose order the exports were begun, and not in seconds.
 
 Full: 500 exports of 20 tenants, by two workers.
@@ -18,7 +19,8 @@ from meterport.domain.jobs import Job, JobId, JobStatus
 from tests import make
 from tests.chaos.clients import Others
 from tests.chaos.harness import Chaos, spoilt, wait_until
-from tests.e2e.service import Service, csv_of, running
+from tests.e2e.service import Service, body, csv_of, running
+from tests.unit import keyed
 
 pytestmark = pytest.mark.promise("R9")
 
@@ -27,33 +29,49 @@ MINUTES = (60, 500, ROWS)
 WORST_TO_BEST = 3
 
 
+UNLIMITED = {"METERPORT_CREATES_PER_MINUTE": "0", "METERPORT_MAX_ACTIVE_EXPORTS": "0"}
+"""A key's own limits would refuse what is to be served here."""
+
+
 @dataclass
 class Tenant:
-    """Whose exports are its own. `wanted`: the minutes of each, by its id.
-
-    With keys it has one of its own, and asks for its exports over HTTP as `Others` do.
-    """
+    """Whose exports are its own. `wanted`: the minutes of each, by its id."""
 
     name: str
+    key: Mapping[str, str]
     wanted: dict[JobId, int] = field(default_factory=dict)
 
-    def ask(self, home: make.Home, minutes: int) -> None:
-        request = make.request(minutes=minutes)
-        self.wanted[home.services.jobs.add(request, owner=self.name).job.id] = minutes
+    def ask(self, service: Service, minutes: int) -> None:
+        asked = body("123", 0, minutes)
+        answer = service.http.post("/api/export/csv", json=asked, headers=self.key)
+        assert answer.status_code == 202, answer.text
+        self.wanted[answer.json()["job_id"]] = minutes
+
+    def file(self, service: Service, job_id: JobId) -> bytes:
+        answer = service.http.get(f"/api/export/download/{job_id}", headers=self.key)
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    def listed(self, service: Service) -> set[str]:
+        answer = service.http.get("/api/exports?limit=200", headers=self.key)
+        return {item["id"] for item in answer.json()["items"]}
 
 
 def rush(
     chaos: Chaos, home: make.Home, *variants: str, tenants: int, exports: int, workers: int = 2
 ) -> None:
     """`exports`: of each tenant."""
-    asking = [Tenant(f"tenant-{number}") for number in range(tenants)]
+    names = [f"tenant-{number}" for number in range(tenants)]
+    asking = [Tenant(name, keyed.key(home, owner=name)) for name in names]
+    others_key = keyed.key(home, owner="others")
     spoiling = spoilt(*variants) if variants else {}
-    with running(home.settings.data, workers=workers, **spoiling) as service:
+    given = {**UNLIMITED, **spoiling}
+    with running(home.settings.data, workers=workers, METERPORT_AUTH="keys", **given) as service:
         with service.paused():
             for tenant in chaos.random.sample(asking, tenants):
                 for _ in range(exports):
-                    tenant.ask(home, chaos.random.choice(MINUTES))
-        others = Others(service)
+                    tenant.ask(service, chaos.random.choice(MINUTES))
+        others = Others(service, others_key)
         with others.served_meanwhile():
             wait_until(lambda: all_ended(home, asking), every_s=0.2, within_s=600)
         chaos.found += others.accidents
@@ -74,8 +92,10 @@ def check_files(chaos: Chaos, service: Service, tenants: Sequence[Tenant]) -> No
     expected = {minutes: csv_of("123", first=0, rows=minutes) for minutes in MINUTES}
     for tenant in tenants:
         for job_id, minutes in tenant.wanted.items():
-            whole = service.download(job_id) == expected[minutes]
+            whole = tenant.file(service, job_id) == expected[minutes]
             chaos.expect(whole, f"{job_id} of {tenant.name} has other bytes")
+        own = tenant.listed(service) == set(tenant.wanted)
+        chaos.expect(own, f"{tenant.name} lists other exports than its own")
 
 
 def check_waits(chaos: Chaos, home: make.Home, tenants: Sequence[Tenant]) -> None:

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from meterport.domain.access import Scope
 from tests import make
 from tests.chaos.broken_answers import AGAINST_THE_DOCUMENT
 from tests.chaos.harness import ROOT, Chaos, quiet_logs
 from tests.chaos.live import live
 from tests.openapi import CHECKED_IN, checked_in, operations
+from tests.unit import keyed
 
 pytestmark = pytest.mark.promise("R18, Schemathesis")
 
@@ -46,19 +48,45 @@ def asked(folder: Path, url: str, *options: str) -> "subprocess.CompletedProcess
     )
 
 
-@pytest.mark.timeout(WITHIN_S)
-def test_what_the_document_says_is_so(chaos: Chaos, home: make.Home, tmp_path: Path) -> None:
-    examples = str(chaos.size(8, full=400))
-
-    with live(home) as url:
-        options = ("--phases", PHASES, "--max-examples", examples, "--seed", str(chaos.seed))
-        done = asked(tmp_path, url, *options)
+def check_all(chaos: Chaos, folder: Path, url: str, *options: str, phases: str = PHASES) -> None:
+    options += ("--phases", phases, "--seed", str(chaos.seed))
+    done = asked(folder, url, *options)
 
     assert done.returncode == NOTHING_FOUND, done.stdout + done.stderr
     generated, passed = re.findall(r"(\d+) generated, (\d+) passed", done.stdout)[0]
     chaos.count(requests=int(generated), as_documented=int(passed))
     number = len(operations(checked_in()))
     assert f"{number} selected / {number} total" in done.stdout
+
+
+@pytest.mark.timeout(WITHIN_S)
+def test_what_the_document_says_is_so(chaos: Chaos, home: make.Home, tmp_path: Path) -> None:
+    with live(home) as url:
+        check_all(chaos, tmp_path, url, "--max-examples", str(chaos.size(8, full=400)))
+
+
+@pytest.mark.timeout(WITHIN_S)
+@pytest.mark.parametrize(
+    ("scopes", "meters", "phases"),
+    [(list(Scope), ["*"], PHASES), (["read"], ["123"], "examples,fuzzing")],
+    ids=["all", "few"],
+)
+def test_it_is_so_with_a_key(
+    chaos: Chaos,
+    home: make.Home,
+    tmp_path: Path,
+    scopes: list[str],
+    meters: list[str],
+    phases: str,
+) -> None:
+    """The limits of a key are switched off."""
+    key = keyed.key(home, scopes=scopes, meters=meters)["Authorization"]
+    examples = ("--max-examples", str(chaos.size(1, full=200)))
+    options = ("--header", f"Authorization: {key}", *examples)
+
+    with live(keyed.home_of(home, creates_per_minute=0, max_active_exports=0)) as url:
+        phases = PHASES if chaos.full else phases
+        check_all(chaos, tmp_path, url, *options, phases=phases)
 
 
 @pytest.mark.parametrize("variant", AGAINST_THE_DOCUMENT)

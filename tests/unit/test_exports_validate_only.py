@@ -35,6 +35,17 @@ def test_an_estimate_is_told_and_nothing_is_stored(client: TestClient, home: mak
     assert home.services.archive.recent(9) == []
 
 
+def test_an_idempotency_key_that_is_none_is_refused_here_too(
+    client: TestClient, home: make.Home
+) -> None:
+    home.load(make.many_readings(60))
+
+    asked = body(validate_only=True)
+    answer = client.post("/api/exports", json=asked, headers={"Idempotency-Key": "x" * 256})
+
+    assert_refused(answer, 400, "IDEMPOTENCY_KEY_INVALID")
+
+
 def test_longer_intervals_are_fewer_rows(client: TestClient, home: make.Home) -> None:
     home.load(make.many_readings(120))
 

@@ -1,5 +1,6 @@
 """Links: whoever has one gets the file, as long as its key may read it, and nothing else."""
 
+import asyncio
 import io
 import json
 import re
@@ -23,6 +24,7 @@ from meterport.telemetry import configure_logs
 from meterport.web.app import create_app
 from tests import make
 from tests.answers import assert_refused
+from tests.asgi import Raw, call
 from tests.unit import backups, keyed, rich
 
 CSV = make.csv_lines(
@@ -188,6 +190,18 @@ def test_a_revoked_link_leads_nowhere_however_often_it_is_revoked(
     assert_refused(client.get(url), 404, "LINK_INVALID")
     assert client.get(other).status_code == 200
     assert len(client.get(f"{export}/links", headers=key).json()["items"]) == 1
+
+
+def test_an_id_of_any_bytes_is_that_of_no_link(
+    loaded: make.Home, client: TestClient, export: str, key: dict[str, str]
+) -> None:
+    app = create_app(loaded.services, loaded.settings)
+    for link_id in ("%AF", "%00", "%ED%A0%80"):
+        path = f"{export}/links/{link_id}".encode()
+
+        answer = asyncio.run(call(app, Raw("DELETE", path, headers=((b"host", b"localhost"),))))
+
+        assert answer.status == 204
 
 
 def test_an_expired_link_says_so(

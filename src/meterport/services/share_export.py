@@ -67,11 +67,13 @@ def create_link(
     return NewLink(link, token.text)
 
 
-def revoke_link(job: Job, link_id: str, access: Access, *, links: Links, audit: Recorder) -> None:
+def revoke_link(
+    job: Job, link_id: str, access: Access, *, links: Links, jobs: JobStore, audit: Recorder
+) -> None:
     """Safe to repeat."""
-    if links.remove(job.id, link_id):
-        told = {"link": link_id}
-        audit.record(Deed(Action.LINK_REVOKED, access, job_id=job.id, details=told))
+    if is_token_id(link_id) and links.remove(job.id, link_id):
+        told, meters = {"link": link_id}, jobs.meters(job)
+        audit.record(Deed(Action.LINK_REVOKED, access, meters, job_id=job.id, details=told))
 
 
 def follow_link(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 ID_LETTERS, ID_LENGTH = string.ascii_lowercase + string.digits, 12
 SECRET_BYTES = 32
+_ID = re.compile(r"[a-z0-9]{12}", re.ASCII)
 _TOKEN = re.compile(r"([a-z]+)_([a-z0-9]{12})_([A-Za-z0-9_-]{43})", re.ASCII)
 _NOBODYS = hashlib.sha256(secrets.token_bytes(SECRET_BYTES)).hexdigest()
 
@@ -48,3 +49,8 @@ class Token:
     def is_known_as(self, sha256: str | None) -> bool:
         """Compared in any case, so that an id that there is takes no longer than one without."""
         return hmac.compare_digest(self.sha256, sha256 or _NOBODYS)
+
+
+def is_token_id(text: str) -> bool:
+    """Whether there could be a token with it; what is none may be anything, of any characters."""
+    return _ID.fullmatch(text) is not None

@@ -13,6 +13,7 @@ from meterport.domain.access import Access
 from meterport.domain.errors import InvalidRequest, JobNotFound, MissingField
 from meterport.domain.exports import ExportRequest, check_label, check_smart_meter_id
 from meterport.domain.history import Wanted
+from meterport.domain.idempotency import check_key
 from meterport.domain.jobs import Job, Phase, Submission
 from meterport.domain.options import WORDS, Compression
 from meterport.domain.wall_times import instant_of
@@ -89,6 +90,8 @@ def submit(
     )
     if true_or_false("validate_only", body.get("validate_only", False)):
         authorise(request, access)
+        if idempotency_key is not None:
+            check_key(idempotency_key)
         return _estimated(request, services)
     submission = submit_export(
         request, at=services.intake, access=access, idempotency_key=idempotency_key

@@ -58,7 +58,14 @@ def list_links(access: MayRead, job_id: str, services: ServicesOf) -> Response:
 @router.delete("/{job_id}/links/{link_id}", status_code=204, **docs.REVOKE)
 def revoke(access: MayExport, job_id: str, link_id: str, services: ServicesOf) -> Response:
     job = asked_job(job_id, services, access)
-    revoke_link(job, link_id, access, links=services.links, audit=services.audit)
+    revoke_link(
+        job,
+        link_id,
+        access,
+        links=services.links,
+        jobs=services.jobs,
+        audit=services.audit,
+    )
     return Response(status_code=204)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from anyio import Lock, to_thread
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
@@ -24,7 +24,7 @@ from meterport.services.import_options import Said
 from meterport.services.receive_readings import check_words, format_of, parameter
 from meterport.web import readings_docs as docs
 from meterport.web.access import MayImport, authenticated
-from meterport.web.contract import ServicesOf
+from meterport.web.contract import IdempotencyKey, ServicesOf
 from meterport.web.errors import UnsupportedMediaType
 from meterport.web.import_once import begun_digest, import_once
 from meterport.web.strict import parameters_of
@@ -92,7 +92,7 @@ async def post_readings(
     request: Request,
     services: ServicesOf,
     inbox: Annotated[Inbox, Depends(inbox_of)],
-    idempotency_key: Annotated[str | None, Header()] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     known = _format(request)
     said = _said(request)
