@@ -17,7 +17,7 @@ from meterport.ports.access import Keys, Links
 from meterport.ports.audit import Recorder
 from meterport.services.find_job import sees
 from meterport.services.open_export import downloadable_file
-from meterport.services.tokens import Token
+from meterport.services.tokens import Token, is_token_id
 
 PREFIX = "mpl"
 NEEDED = (Scope.READ, Scope.EXPORT)
