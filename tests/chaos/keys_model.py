@@ -32,12 +32,6 @@ class KeyHolder(Who):
     def may(self, wish: Wish) -> bool:
         return self.meters == EVERY or set(wish.meters) <= set(self.meters)
 
-    def is_twin_of(self, other: Who) -> bool:
-        """Whether it may do all that the other one may."""
-        if not isinstance(other, KeyHolder) or other.id == self.id:
-            return False
-        return (other.owner, other.meters) == (self.owner, self.meters)
-
 
 @dataclass
 class Link:

@@ -28,7 +28,7 @@ from tests.chaos.exports_machine import (
     run,
     template_in,
 )
-from tests.chaos.exports_model import Export, Real, Wish
+from tests.chaos.exports_model import Export, Real, Who, Wish
 from tests.chaos.harness import Chaos, quiet_logs
 from tests.chaos.keys_model import EVERY, KeyHolder, Link, RealKeys
 
@@ -70,15 +70,15 @@ class Keys(Exports):
 
     def teardown(self) -> None:
         try:
-            for link in self.links:
-                self._is_followed(link)
+            self._all_are_followed()
             self.chaos.count(links=len(self.links), keys=len(self.people) + len(self.dead))
         finally:
             super().teardown()
 
     @initialize(by=DRAWN, wish=WISHES)
     def begin(self, by: int, wish: Wish) -> None:
-        """With a link, if the export ends well."""
+        """Besides, with an export that acme's smaller key does not see; and a link."""
+        self.create(by=0, wish=Wish(("123", "125"), 1), rich=True)
         super().begin(by=by, wish=wish)
         self.work_all()
         self.make_link(n=0, by=by)
@@ -94,13 +94,16 @@ class Keys(Exports):
         if at_once:
             self._ended(old)
 
-    @precondition(lambda self: self._spare())
     @rule(n=DRAWN)
     def revoke(self, n: int) -> None:
-        spare = self._spare()
-        key = spare[n % len(spare)]
+        """With a link of its own; its owner goes on with another key."""
+        key = self._holder(n)
+        self._link_by(key, self._finished(key, "123"))
+        self.people.append(self.real.rotate(key, overlap=timedelta(hours=1)))
         self.real.revoke(key)
         self._ended(key)
+        self._all_are_followed()
+        self.a_dead_key_asks(n=0, m=len(self.dead) - 1, way=WAYS[0])
 
     @precondition(lambda self: self.dead)
     @rule(n=DRAWN, m=DRAWN, way=st.sampled_from(WAYS))
@@ -109,12 +112,15 @@ class Keys(Exports):
         answer = self.real.ask(key, method, path.format(self._any(n).id))
         assert refusal_in(answer) == (401, "UNAUTHENTICATED")
 
-    @rule(n=DRAWN, m=DRAWN, way=st.sampled_from(WAYS))
-    def whoever_sees_it_not_asks(self, n: int, m: int, way: tuple[str, str]) -> None:
-        """As for an export that there is not."""
-        export, (method, path) = self._any(n), way
-        strangers = [who for who in self.people if not who.sees(export)]
-        who = strangers[m % len(strangers)]
+    @rule(n=DRAWN, way=st.sampled_from(WAYS))
+    def whoever_sees_it_not_asks(self, n: int, way: tuple[str, str]) -> None:
+        for export in (self._any(0), self._any(n)):
+            for who in self.people:
+                if not who.sees(export):
+                    self._is_as_none(export, who, *way)
+
+    def _is_as_none(self, export: Export, who: Who, method: str, path: str) -> None:
+        """The answer is that of an export that there is not."""
         answer = self.real.ask(who, method, path.format(export.id))
         of_none = self.real.ask(who, method, path.format(NOBODYS))
         assert answer.status_code == of_none.status_code == 404, answer.text
@@ -137,6 +143,9 @@ class Keys(Exports):
         export = self._any(n)
         maker = self._one_who_sees(export, by)
         assert isinstance(maker, KeyHolder)
+        self._link_by(maker, export)
+
+    def _link_by(self, maker: KeyHolder, export: Export) -> None:
         answer = self.real.ask(maker, "POST", f"/api/exports/{export.id}/links")
         if export.download_status == 200:
             assert answer.status_code == 201, answer.text
@@ -186,6 +195,8 @@ class Keys(Exports):
     def erase(self, n: int) -> None:
         left = sorted(self.known.intersection(ERASABLE))
         meter = left[n % len(left)]
+        key = next(key for key in map(self._holder, range(MOST_KEYS)) if key.meters == EVERY)
+        self._link_by(key, self._finished(key, meter))
         self.real.erase(meter)
         self.known -= {meter}
         for export in self.exports.values():
@@ -193,6 +204,18 @@ class Keys(Exports):
                 export.erased()
                 self._removed_with(export)
         self._swept()
+        self._all_are_followed()
+
+    def _finished(self, key: KeyHolder, meter: str) -> Export:
+        wish = Wish((meter,), 1)
+        export = self._accepted(self._post(key, wish, rich=True), Export("", key.owner, wish))
+        self.real.work(export.id)
+        export.worked(self.real.most_crashes, self.known)
+        return export
+
+    def _all_are_followed(self) -> None:
+        for link in self.links:
+            self._is_followed(link)
 
     def _is_followed(self, link: Link) -> None:
         answer = self.real.follow(link)
@@ -212,13 +235,6 @@ class Keys(Exports):
         who = self.people[n % len(self.people)]
         assert isinstance(who, KeyHolder)
         return who
-
-    def _spare(self) -> list[KeyHolder]:
-        """Those with another key beside them that may do the same."""
-        return [key for key in self._holders() if any(map(key.is_twin_of, self.people))]
-
-    def _holders(self) -> list[KeyHolder]:
-        return [who for who in self.people if isinstance(who, KeyHolder)]
 
     def _link(self, n: int) -> Link:
         return self.links[n % len(self.links)]
