@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from meterport.bootstrap import Services
 from meterport.domain.access import Access
 from meterport.domain.access_errors import RateLimited
-from meterport.domain.errors import InvalidRequest, ServiceUnavailable
+from meterport.domain.errors import InvalidRequest, JobNotFound, ServiceUnavailable
 from meterport.domain.jobs import Job, JobStatus
 from meterport.domain.period import iso_utc, to_the_second
 from meterport.services.find_job import find_job, sees
@@ -36,6 +36,7 @@ from meterport.web.access import MayRead, authenticated
 from meterport.web.download import FileResponse, file_response, may_be_redirected, redirect_response
 from meterport.web.errors import InvalidJson, UnsupportedMediaType
 from meterport.web.limits import DOWNLOAD_PLACE, MayCreate, key_limits_of
+from meterport.web.rejudged import Rejudged
 from meterport.web.watch import Watch, wait_asked_for
 
 POLL_AFTER_S, POLL_AT_LAST_S = 1, 30
@@ -169,7 +170,12 @@ def download_export(
     if job is None:
         return not_found(job_id)
     record = partial(record_download, job, access, jobs=services.jobs, audit=services.audit)
-    return sent_file(request, job, verified, unerased, record)
+
+    def judge() -> None:
+        if not may_see_yet(request, job):
+            raise JobNotFound(job.id)
+
+    return sent_file(request, job, verified, unerased, record, judge)
 
 
 def sent_file(
@@ -178,10 +184,12 @@ def sent_file(
     verified: Verified,
     unerased: Unerased,
     record: Callable[..., None],
+    judge: Callable[[], object],
 ) -> Response:
     """The job's file, for whoever may have it. Raises what is wrong with it.
 
-    `record` is told of the part, or of the redirection, before anything is sent.
+    `record` is told of the part, or of the redirection, before anything is sent. `judge` raises
+    where no more may be sent, and is asked again on the way.
     """
     services, file = services_of(request), downloadable_file(job)
     named = {
@@ -195,6 +203,12 @@ def sent_file(
             return redirect_response(link, file, expires_at=job.expires_at)
     pieces = services.jobs.pieces(job)
     opened = open_export(file, pieces, objects=services.objects, verified=verified)
+    rejudged = Rejudged(judge)
+
+    def check() -> None:
+        unerased.check(job.id)
+        rejudged.check()
+
     response = file_response(
         request,
         opened,
@@ -203,7 +217,7 @@ def sent_file(
         last_modified=job.updated_at,
         expires_at=job.expires_at,
         is_verified=not services.objects.is_remote,
-        check=partial(unerased.check, job.id),
+        check=check,
     )
     if isinstance(response, FileResponse) and request.method == "GET":
         with response.closed_on_failure():
