@@ -228,6 +228,7 @@ def test_settings_are_shown_as_json(tmp_path: Path) -> None:
         "port": 8000,
         "workers": 3,
         "auth": "auto",
+        "api_key": "",
         "allowed_hosts": ["b", "a"],
         "job_lease_s": 15.0,
         "job_time_limit_s": 7200.0,
