@@ -103,7 +103,8 @@ def test_a_product_that_is_not_as_documented_is_caught(
 
     with live(home) as url:
         options: tuple[str, ...] = ("--phases", "coverage,fuzzing")
-        options += ("--include-operation-id", operation)
+        # As many as make it sure that what is broken is met, whatever the seed.
+        options += ("--include-operation-id", operation, "--max-examples", "300")
         options += ("--seed", str(broken.seed), "--max-failures", "1", "--no-shrink")
         done = asked(tmp_path, url, *options)
 
