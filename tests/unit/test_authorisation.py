@@ -1,6 +1,6 @@
 """The authorisation matrix: every operation of the OpenAPI document, by every kind of key.
 
-Source: QUALITY.md, section 4. An operation without a row fails.
+An operation without a row fails.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,7 @@
 """Find a job for whoever asks: what they may not see is for them as if it were not there.
 
-Source: QUALITY.md, section 4. Every access to a job goes through here, and is judged by what the
-key may do now and by the meters stored in the job.
+Every access to a job goes through here, and is judged by what the key may do now and by the meters
+stored in the job; docs/decisions/0019 says why.
 """
 
 from meterport.domain.access import Access

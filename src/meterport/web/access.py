@@ -3,6 +3,7 @@
 Where the service asks for no keys, whoever reaches it may do everything.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
@@ -44,36 +45,19 @@ def _known(request: Request) -> Access:
 AccessOf = Annotated[Access, Depends(authenticated)]
 
 
-def _reader(access: AccessOf) -> Access:
-    access.check(Scope.READ)
-    return access
+def _with(scope: Scope) -> Callable[[Access], Access]:
+    def checked(access: AccessOf) -> Access:
+        access.check(scope)
+        return access
+
+    return checked
 
 
-def _exporter(access: AccessOf) -> Access:
-    access.check(Scope.EXPORT)
-    return access
-
-
-def _importer(access: AccessOf) -> Access:
-    access.check(Scope.IMPORT)
-    return access
-
-
-def _measurer(access: AccessOf) -> Access:
-    access.check(Scope.METRICS)
-    return access
-
-
-def _administrator(access: AccessOf) -> Access:
-    access.check(Scope.ADMIN)
-    return access
-
-
-MayRead = Annotated[Access, Depends(_reader)]
-MayExport = Annotated[Access, Depends(_exporter)]
-MayImport = Annotated[Access, Depends(_importer)]
-MayMeasure = Annotated[Access, Depends(_measurer)]
-MayAdminister = Annotated[Access, Depends(_administrator)]
+MayRead = Annotated[Access, Depends(_with(Scope.READ))]
+MayExport = Annotated[Access, Depends(_with(Scope.EXPORT))]
+MayImport = Annotated[Access, Depends(_with(Scope.IMPORT))]
+MayMeasure = Annotated[Access, Depends(_with(Scope.METRICS))]
+MayAdminister = Annotated[Access, Depends(_with(Scope.ADMIN))]
 
 
 async def refused(request: Request, error: Exception) -> Response:
